@@ -1,0 +1,53 @@
+"""Every error that a user can cause or cure.
+
+    HdrunetError            1
+    ├── UsageError          2    the command line contradicts itself
+    ├── InputError         65    the source cannot be taken as 8-bit SDR video
+    ├── PresetError        65    a preset file or a --set value is wrong
+    ├── WeightsError       65    a weights file is not what it should be
+    ├── PlanError          65    segments or receipts do not belong to this plan
+    ├── OutputError        73    the result cannot be written where it was asked for
+    └── RetryError         75    the machine gave up, not the job: the same command goes on
+
+Exit codes follow sysexits.h. `str(error)` is one sentence; `error.hint` says what to type.
+"""
+
+from __future__ import annotations
+
+
+class HdrunetError(Exception):
+    """One sentence that says what is wrong and why; `hint` says what to do, `exit_code` tells a program."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(HdrunetError):
+    exit_code = 2
+
+
+class InputError(HdrunetError):
+    exit_code = 65
+
+
+class PresetError(HdrunetError):
+    exit_code = 65
+
+
+class WeightsError(HdrunetError):
+    exit_code = 65
+
+
+class PlanError(HdrunetError):
+    exit_code = 65
+
+
+class OutputError(HdrunetError):
+    exit_code = 73
+
+
+class RetryError(HdrunetError):
+    exit_code = 75
