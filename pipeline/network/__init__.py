@@ -1,0 +1,1 @@
+"""HDRUNet and its weights."""

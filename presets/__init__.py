@@ -1,0 +1,1 @@
+"""One commented TOML per delivery, and the loader that checks them."""
