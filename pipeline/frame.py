@@ -20,9 +20,7 @@ class LightLevels:
 
     def merge(self, other: LightLevels) -> LightLevels:
         """Levels of both together. Merging is order-free, so segments may finish in any order."""
-        return LightLevels(
-            max(self.max_nits, other.max_nits), max(self.average_nits, other.average_nits)
-        )
+        return LightLevels(max(self.max_nits, other.max_nits), max(self.average_nits, other.average_nits))
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,226 @@
-"""One commented TOML per delivery, and the loader that checks them."""
+"""One commented TOML per delivery, and the loader that checks them.
+
+`load_preset("hdr10")` reads a bundled preset, `load_preset("mine.toml")` one of the user's own; `with_settings` applies
+`--set key=value`. A Preset that exists is correct: every key is known, of the right type and of an allowed value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hdrunet_video.color.spec import (
+    ChromaLocation,
+    ColorSpec,
+    Matrix,
+    PixelFormat,
+    Primaries,
+    Range,
+    Transfer,
+    pixel_format,
+)
+from hdrunet_video.errors import PresetError
+
+FOLDER = Path(__file__).parent
+DEFAULT_BY_EXTENSION = {".mov": "prores-hq", ".mp4": "hdr10", ".mkv": "ffv1", ".exr": "exr"}
+"""Preset that is taken for an output of this extension when none is named."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A delivery: codec, pixels, tags, and how the film is cut into segments. See the TOML files for each key."""
+
+    name: str
+    description: str
+    extensions: tuple[str, ...]
+    """File name extensions that the result may have; the first is the usual one."""
+    codec: str
+    """FFmpeg's name of the encoder, or `exr` for a sequence of OpenEXR files."""
+    pixel_format: str
+    transfer: str
+    segment_container: str
+    """FFmpeg's name of the muxer of segment files: `mov`, `mp4` or `matroska`; `exr` for sequences."""
+    segment_frames: int
+    codec_tag: str = ""
+    dither: bool = False
+    static_metadata: str = "container"
+    """Where light levels go besides the container: `hevc` SEI, `av1` OBU, or `container` alone."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the encoder, as FFmpeg names them."""
+
+    @property
+    def format(self) -> PixelFormat:
+        """The pixel format, taken apart."""
+        found = pixel_format(self.pixel_format)
+        assert found is not None
+        return found
+
+    @property
+    def color(self) -> ColorSpec:
+        """The tags of the result, derived from the transfer and the pixel format so that they cannot disagree."""
+        rgb = self.format.model == "rgb"
+        return ColorSpec(
+            matrix=Matrix.RGB if rgb else Matrix.BT2020_NCL,
+            primaries=Primaries.BT2020,
+            transfer=_TRANSFERS[self.transfer],
+            range=Range.FULL if rgb else Range.LIMITED,
+            # HDR10 and BT.2100 place 4:2:0 chroma on the luma sample at the top left.
+            chroma_location=ChromaLocation.TOP_LEFT if self.format.chroma_shift[1] else ChromaLocation.LEFT,
+        )
+
+
+_TRANSFERS = {"pq": Transfer.PQ, "hlg": Transfer.HLG, "linear": Transfer.LINEAR}
+_TOP = {"name": str, "description": str, "extensions": list}
+_TABLES: dict[str, dict[str, type]] = {
+    "video": {"codec": str, "pixel_format": str, "codec_tag": str, "static_metadata": str, "options": dict},
+    "color": {"transfer": str, "dither": bool},
+    "segment": {"container": str, "frames": int},
+}
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "color.transfer": tuple(_TRANSFERS),
+    "video.static_metadata": ("container", "hevc", "av1"),
+    "segment.container": ("mov", "mp4", "matroska", "exr"),
+    "video.pixel_format": (
+        *(f"yuv{chroma}p{depth}le" for chroma in ("420", "422", "444") for depth in (10, 12)),
+        *("yuv444p16le", "gbrp10le", "gbrp12le", "gbrp16le", "rgb48be", "gbrpf32le"),
+    ),
+}
+_REQUIRED = (
+    *("name", "description", "extensions", "video.codec", "video.pixel_format", "color.transfer"),
+    *("segment.container", "segment.frames"),
+)
+
+
+def preset_names() -> list[str]:
+    """Names of the bundled presets, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def preset_path(name: str | os.PathLike[str]) -> Path:
+    """The file of a bundled preset's name, or of a path that ends in .toml. Raises PresetError with a near miss."""
+    text = os.fspath(name)
+    if text.endswith(".toml"):
+        if not Path(text).is_file():
+            raise PresetError(f"preset file {text} does not exist", "See --list-presets for the bundled ones.")
+        return Path(text)
+    if text not in preset_names():
+        near = difflib.get_close_matches(text, preset_names(), n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise PresetError(f"unknown preset {text!r}", f"{hint}There are {', '.join(preset_names())}, or a .toml file.")
+    return FOLDER / f"{text}.toml"
+
+
+def load_preset(name: str | os.PathLike[str], settings: Iterable[str] = ()) -> Preset:
+    """Read and check a preset, with `settings` of the form `table.key=value` laid over it.
+
+    Raises PresetError (65) that names the file, the key and what is allowed.
+    """
+    path = preset_path(name)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PresetError(f"{path.name} is not TOML: {error}", "See `--show-preset hdr10` for an example.") from None
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror}", "Check its permissions.") from None
+    _check(document, path.name)
+    for setting in settings:
+        _lay_over(document, setting)
+    _check(document, path.name if not settings else f"{path.name} with --set")
+    return _preset(document, path.name)
+
+
+def _check(document: dict[str, Any], source: str) -> None:
+    known = {
+        **_TOP,
+        **{f"{table}.{key}": kind for table, keys in _TABLES.items() for key, kind in keys.items()},
+    }
+    flat = _flatten(document, source)
+    for key, value in flat.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+            raise PresetError(f"{source}: unknown key {key!r}", hint)
+        kind = known[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise PresetError(f"{source}: {key} must be {_KINDS[kind]}, not {value!r}", "")
+        if key in _ALLOWED and value not in _ALLOWED[key]:
+            raise PresetError(f"{source}: {key} cannot be {value!r}", f"Allowed: {', '.join(_ALLOWED[key])}.")
+    for key in _REQUIRED:
+        if key not in flat:
+            raise PresetError(f"{source}: {key} is missing", "Copy a bundled preset: --show-preset hdr10 > mine.toml")
+    if not 1 <= flat["segment.frames"] <= 1_000_000:
+        raise PresetError(f"{source}: segment.frames must be from 1 to 1000000", "")
+    extensions = flat["extensions"]
+    if not extensions or not all(isinstance(each, str) and each.startswith(".") for each in extensions):
+        raise PresetError(f"{source}: extensions must be like ['.mp4', '.mkv'], not {extensions!r}", "")
+    linear = flat["color.transfer"] == "linear"
+    if linear != (flat["video.pixel_format"] == "gbrpf32le") or linear != (flat["video.codec"] == "exr"):
+        raise PresetError(
+            f"{source}: transfer 'linear', pixel format 'gbrpf32le' and codec 'exr' only go together",
+            "Take the preset exr for linear light, or the transfers pq and hlg.",
+        )
+
+
+_KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+
+
+def _flatten(document: Mapping[str, Any], source: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in _TABLES:
+            flat[key] = value
+        elif not isinstance(value, dict):
+            raise PresetError(f"{source}: [{key}] must be a table", "")
+        else:
+            flat |= {f"{key}.{inner}": each for inner, each in value.items()}
+    return flat
+
+
+def _lay_over(document: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise PresetError(f"--set {setting!r} is not key=value", "For example --set video.options.crf=14")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    if parts[:2] == ["video", "options"]:
+        value = text
+    elif parts == ["name"]:
+        raise PresetError("--set cannot change the name of a preset", "Copy it to a file of its own.")
+    table = document
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise PresetError(f"--set: {key} is not a key of a preset", "--show-preset NAME lists them.")
+    table[parts[-1]] = value
+
+
+def _preset(document: Mapping[str, Any], source: str) -> Preset:
+    video, color, segment = document["video"], document["color"], document["segment"]
+    options = video.get("options", {})
+    for key, value in options.items():
+        if isinstance(value, (dict, list)):
+            raise PresetError(f"{source}: video.options.{key} must be a text or a number", "")
+    values = {
+        **{key: document[key] for key in ("name", "description")},
+        "extensions": tuple(document["extensions"]),
+        **{key: video[key] for key in ("codec", "pixel_format", "codec_tag", "static_metadata") if key in video},
+        **{key: color[key] for key in ("transfer", "dither") if key in color},
+        "segment_container": segment["container"],
+        "segment_frames": segment["frames"],
+        "options": {key: str(value) for key, value in options.items()},
+    }
+    return Preset(**values)
+
+
+def as_json(preset: Preset) -> dict[str, Any]:
+    """The preset as plain JSON values, for the identity of a plan."""
+    values = {each.name: getattr(preset, each.name) for each in fields(preset)}
+    return {**values, "extensions": list(preset.extensions), "options": dict(preset.options)}

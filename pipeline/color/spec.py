@@ -125,9 +125,9 @@ _PACKED = {
     "yuyv422": ("yuv", 8, (1, 0)),
     "uyvy422": ("yuv", 8, (1, 0)),
     "pal8": ("rgb", 8, (0, 0)),
-    **{name: ("rgb", 8, (0, 0)) for name in ("rgb24", "bgr24", "rgba", "bgra", "argb", "abgr")},
-    **{name: ("rgb", 8, (0, 0)) for name in ("rgb0", "bgr0", "0rgb", "0bgr")},
-    **{name: ("rgb", 16, (0, 0)) for name in ("rgb48le", "rgb48be", "rgba64le", "rgba64be")},
+    **dict.fromkeys(("rgb24", "bgr24", "rgba", "bgra", "argb", "abgr"), ("rgb", 8, (0, 0))),
+    **dict.fromkeys(("rgb0", "bgr0", "0rgb", "0bgr"), ("rgb", 8, (0, 0))),
+    **dict.fromkeys(("rgb48le", "rgb48be", "rgba64le", "rgba64be"), ("rgb", 16, (0, 0))),
     **{f"p01{bits}le": ("yuv", 10 if bits == "0" else 12 if bits == "2" else 16, (1, 1)) for bits in "026"},
 }
 

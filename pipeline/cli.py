@@ -1,0 +1,267 @@
+"""The command `hdrunet-video`: flags, messages, signals, exit codes. The only place that prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import options
+from .errors import HdrunetError, OutputError
+
+if TYPE_CHECKING:
+    from .job import Job
+    from .progress import Progress
+    from .run import Report
+
+_GRACE_SECONDS = 1.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    flags = options.parser().parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if flags.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.captureWarnings(True)
+    try:
+        return _act(flags)
+    except HdrunetError as error:
+        return _fail(flags, error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a reader such as `head` has seen enough
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _bug(flags, error)
+
+
+def _act(flags: argparse.Namespace) -> int:
+    if flags.version:
+        return _version()
+    if flags.list_presets:
+        return _list_presets(flags.json)
+    if flags.show_preset is not None:
+        from hdrunet_video.presets import preset_path
+
+        print(preset_path(flags.show_preset).read_text(encoding="utf-8"), end="")
+        return 0
+    if flags.doctor:
+        from .doctor import examine
+
+        findings = examine()
+        print(json.dumps([vars(each) for each in findings]) if flags.json else "\n".join(map(str, findings)))
+        return 0 if all(each.good or each.optional for each in findings) else 1
+    if flags.make_sample is not None:
+        from .sample import make_sample
+
+        if _may_write(flags, Path(flags.make_sample)):
+            make_sample(Path(flags.make_sample))
+        return 0
+    return _convert_all(flags, options.jobs(flags))
+
+
+def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
+    from .job import Job
+
+    if flags.output_folder is not None and not flags.dry_run:
+        try:
+            Path(flags.output_folder).mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{flags.output_folder} cannot be made: {error.strerror}", "Name another.") from None
+    code = 0
+    for fields in jobs:
+        try:
+            _convert(flags, Job(**fields))
+        except HdrunetError as error:
+            if len(jobs) == 1:
+                raise
+            # One bad file must not cost the night: the others are still converted.
+            code = code or _fail(flags, error)
+    return code
+
+
+def _convert(flags: argparse.Namespace, job: Job) -> None:
+    if not flags.dry_run and not _may_write(flags, job.target):
+        return
+    from .job import make_plan
+
+    plan = make_plan(job)
+    if flags.dry_run:
+        from .describe import describe, facts
+
+        print(json.dumps({"event": "plan", **facts(plan)}) if flags.json else describe(plan))
+        return
+    if plan.assumptions and not flags.quiet and not flags.json:
+        for line in plan.assumptions:
+            print(f"{job.source.name}: {line}", file=sys.stderr)
+    from .run import run
+
+    progress = _progress(flags)
+    report = _interruptible(flags, plan.work, lambda cancelled: run(plan, progress, cancelled))
+    _report(flags, report)
+
+
+def _interruptible(flags: argparse.Namespace, work: Path, act: Callable[[Callable[[], bool]], Report]) -> Report:
+    """Run `act` in a thread, so that a signal is answered within two seconds whatever a library is computing."""
+    stop = threading.Event()
+    received: list[int] = []
+    outcome: list[Report | BaseException] = []
+
+    def worker() -> None:
+        try:
+            outcome.append(act(stop.is_set))
+        except BaseException as error:  # handed to the main thread
+            outcome.append(error)
+
+    def on_signal(number: int, _: object) -> None:
+        received.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        thread = threading.Thread(target=worker, name="run", daemon=True)
+        thread.start()
+        while thread.is_alive() and not received:
+            thread.join(0.1)
+        if received:
+            _leave(flags, thread, work, received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _leave(flags: argparse.Namespace, thread: threading.Thread, work: Path, number: int) -> None:
+    """End the process now: a convolution of a large frame cannot be interrupted, only left."""
+    from .segments import sweep_own_parts
+
+    until = time.monotonic() + _GRACE_SECONDS
+    while thread.is_alive() and time.monotonic() < until:
+        thread.join(0.05)
+    sweep_own_parts(work)
+    if flags.json:
+        print(json.dumps({"event": "stopped", "signal": number}), flush=True)
+    else:
+        print("\nstopped; finished segments are kept, and the same command goes on from there", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(128 + number)
+
+
+def _may_write(flags: argparse.Namespace, target: Path) -> bool:
+    """Whether the output may be (over)written: -y and -n decide, else a person is asked."""
+    if "%" in target.name:
+        import re
+
+        pattern = re.sub(r"%0\d+d", "[0-9]*", target.name)
+        exists = target.parent.is_dir() and any(target.parent.glob(pattern))
+    else:
+        exists = target.exists() and not target.is_dir()
+    if not exists or flags.overwrite:
+        return True
+    if flags.skip_existing:
+        if not flags.quiet and not flags.json:
+            print(f"{target} exists and is left alone", file=sys.stderr)
+        return False
+    if sys.stdin is not None and sys.stdin.isatty() and os.isatty(2) and not flags.json:
+        print(f"{target} exists. Overwrite? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return True
+    raise OutputError(f"{target} exists", "-y overwrites it, -n leaves it and exits 0.")
+
+
+def _progress(flags: argparse.Namespace) -> Progress:
+    from . import progress
+
+    kinds: dict[str, Callable[[], Progress]] = {
+        "json": progress.JsonLines,
+        "silent": progress.Silent,
+        "bar": progress.Bar,
+        "lines": progress.Lines,
+    }
+    return kinds[options.progress_kind(flags)]()
+
+
+def _report(flags: argparse.Namespace, report: Report) -> None:
+    light = report.light
+    if flags.json:
+        done = {
+            "output": str(report.target),
+            "frames": report.frames,
+            "seconds": round(report.seconds, 3),
+            "max_nits": round(light.max_nits, 3),
+            "average_nits": round(light.average_nits, 3),
+            "bad_frames": report.bad_frames,
+            "resumed": report.resumed,
+        }
+        print(json.dumps({"event": "done", **done}), flush=True)
+    elif not flags.quiet:
+        resumed = f" ({report.resumed} were finished before)" if report.resumed else ""
+        print(
+            f"{report.target}: {report.frames} frames{resumed} in {report.seconds:.1f} s, "
+            f"brightest {light.max_nits:.0f} cd/m2, brightest frame average {light.average_nits:.0f} cd/m2",
+            file=sys.stderr,
+        )
+
+
+def _fail(flags: argparse.Namespace, error: HdrunetError) -> int:
+    if flags.json:
+        facts = {"message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+        print(json.dumps({"event": "error", **facts}), flush=True)
+    else:
+        print(f"hdrunet-video: error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+    if flags.verbose:
+        traceback.print_exception(error)
+    return error.exit_code
+
+
+def _bug(flags: argparse.Namespace, error: Exception) -> int:
+    print(f"hdrunet-video: bug: {type(error).__name__}: {error}", file=sys.stderr)
+    if flags.verbose:
+        traceback.print_exception(error)
+    else:
+        print("  hint: run it again with -v and report what it prints.", file=sys.stderr)
+    return 1
+
+
+def _list_presets(as_json: bool) -> int:
+    from hdrunet_video.presets import load_preset, preset_names
+
+    presets = [load_preset(name) for name in preset_names()]
+    if as_json:
+        for preset in presets:
+            facts = {"name": preset.name, "description": preset.description, "extensions": preset.extensions}
+            print(json.dumps({"event": "preset", **facts}))
+        return 0
+    for preset in presets:
+        print(f"{preset.name:<12} {' '.join(preset.extensions):<16} {preset.description}")
+    return 0
+
+
+def _version() -> int:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from . import __version__
+
+    print(f"hdrunet-video {__version__}")
+    for name in ("torch", "av", "vapoursynth", "numpy", "safetensors"):
+        try:
+            print(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            print(f"{name} missing")
+    print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    return 0

@@ -1,0 +1,79 @@
+"""From the network's signal to the light of an HDR picture, and how bright that picture is.
+
+Sources: Rec. ITU-R BT.2408 (reference white), BT.2087 (BT.709 to BT.2020), BT.2390 section 5.4.1 (EETF),
+CTA-861.3 annex P (light levels).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .light import LightMapping, pq_from_nits
+from .primaries import to_bt2020
+from .spec import Primaries
+from .transfer import power_, pq_eotf, pq_inverse_eotf
+
+_SIGNAL_MAX = 1e4
+"""No network means more; it only keeps the power of an infinity finite."""
+
+
+def to_nits(signal: Tensor, primaries: Primaries, mapping: LightMapping) -> Tensor:
+    """Light that the network's output stands for, rolled off to the peak of `mapping`.
+
+    signal: (B, 3, H, W), float32 or float16, R'G'B' of `primaries`, 1.0 = SDR white, unbounded; negative
+    values and NaN count as 0. Returns (B, 3, H, W), float32, cd/m2, BT.2020, within 0..mapping.peak. Every
+    pixel stands alone.
+    """
+    light = torch.nan_to_num(signal.to(torch.float32), nan=0.0, posinf=_SIGNAL_MAX, neginf=0.0)
+    power_(light.clamp_(0.0, _SIGNAL_MAX), mapping.display_gamma)
+    nits = _matrix(light, (to_bt2020(primaries) * mapping.white).tolist())
+    # One gain for R, G and B keeps the hue. The floor makes the gain of black 1 instead of 0 / 0.
+    brightest = nits.amax(dim=1, keepdim=True).clamp_(min=1e-6)
+    nits *= bt2390_eetf(brightest, mapping.peak, mapping.source_peak).div_(brightest)
+    return nits.clamp_(max=mapping.peak)
+
+
+def bt2390_eetf(nits: Tensor, peak: float, source_peak: float) -> Tensor:
+    """The roll-off of BT.2390 for black 0: luminance up to `source_peak` in at most `peak`.
+
+    nits: any shape, float32, cd/m2, >= 0. Returns the same shape, float32, cd/m2, <= peak up to rounding.
+    Untouched below the knee (LightMapping.knee_nits); `peak` for everything from `source_peak` on.
+    """
+    if source_peak <= peak:
+        return nits.clamp(max=peak)
+    high, goal = pq_from_nits(source_peak), pq_from_nits(peak)
+    fall = high - goal
+    signal = pq_inverse_eotf(nits.clamp(max=source_peak))
+    # With KS = 1.5 maxLum - 0.5 the Hermite spline of BT.2390 is this cubic; `rest` falls from 1 at the knee
+    # to 0.
+    rest = signal.neg_().add_(high).mul_(1 / (1.5 * fall)).clamp_(min=0.0)
+    touched = rest < 1.0
+    rolled = pq_eotf(rest.pow_(3).mul_(-0.5 * fall).add_(goal))
+    return torch.where(touched, rolled, nits)
+
+
+def measure(nits: Tensor, active: tuple[int, int, int, int] | None = None) -> Tensor:
+    """Light levels of a frame: MaxCLL's and MaxFALL's part, for LightLevels once they are on the host.
+
+    nits: (1, 3, H, W), float32, cd/m2. active: (top, bottom, left, right) of the picture without its bars,
+    half-open; None is all of it. Returns (2,), float64, on the same device: the largest max(R, G, B) of all
+    pixels, and the mean of max(R, G, B) over the active picture.
+    """
+    brightest = nits.amax(dim=(0, 1))
+    top, bottom, left, right = active or (0, *brightest.shape[:1], 0, *brightest.shape[1:])
+    picture = brightest[top:bottom, left:right]
+    if not picture.numel():
+        raise ValueError(f"the active picture {active} is empty")
+    return torch.stack((brightest.amax().to(torch.float64), picture.mean(dtype=torch.float64)))
+
+
+def _matrix(light: Tensor, rows: list[list[float]]) -> Tensor:
+    """(B, 3, H, W) `light` times a 3 x 3 matrix, negative results as 0."""
+    # Written out, because a matrix product may run in TF32 or bfloat16 where the network's settings allow it.
+    result = torch.empty_like(light)
+    red, green, blue = light.unbind(dim=1)
+    for index, row in enumerate(rows):
+        channel = torch.mul(red, row[0], out=result[:, index])
+        channel.add_(green, alpha=row[1]).add_(blue, alpha=row[2])
+    return result.clamp_(min=0.0) if min(map(min, rows)) < 0.0 else result

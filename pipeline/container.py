@@ -1,0 +1,209 @@
+"""Join: finished segments and the source's sound, subtitles, chapters and metadata -> one file. Nothing is re-encoded."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from .errors import PlanError
+from .job import Plan
+from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
+from .mastering import StaticMetadata, carrier
+from .probe import open_media
+from .remux import copied_metadata, held_streams, shifted_chapters, source_packets
+from .timeline import timecode_after
+from .writer import write_error
+
+logger = logging.getLogger(__name__)
+
+_MUXERS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
+
+
+def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, target: Path) -> list[str]:
+    """Write `segments` (all of the plan's, in order) to `target`; returns sentences on what could not be kept.
+
+    Raises PlanError where a segment does not hold the plan's frames, OutputError or RetryError where writing fails.
+    The file is complete but not yet synced when this returns.
+    """
+    name = _MUXERS[plan.target.suffix.lower()]
+    options = {"fflags": "+bitexact"}
+    if name == "mp4":
+        options["movflags"] = "+faststart"  # players on the web start before the last byte
+    with open_media(plan.info.path) as source, carrier(segments[0], metadata) as template:
+        streams, warnings = held_streams(plan, source, name)
+        try:
+            with av.open(f"file:{target.absolute()}", "w", format=name, options=options) as out:
+                video = _add_video(plan, out, template, metadata)
+                copies = _add_copies(out, source, streams)
+                out.metadata.update(copied_metadata(source.metadata))
+                out.set_chapters(shifted_chapters(plan, source))
+                out.start_encoding()
+                _mux(plan, out, _video_packets(plan, segments, video, metadata), source, copies)
+        except (av.error.FFmpegError, OSError) as error:
+            target.unlink(missing_ok=True)
+            raise write_error(error, target) from None
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    if _loses_aspect(plan, name):
+        warnings.append(f"{plan.target.name}: Matroska cannot keep the sample aspect ratio of this codec")
+    _check_times(plan, target)
+    return warnings
+
+
+def _add_video(plan: Plan, out: OutputContainer, template: VideoStream, metadata: StaticMetadata | None) -> VideoStream:
+    video = out.add_stream_from_template(template, opaque=True)
+    assert isinstance(video, VideoStream)
+    if "matroska" not in out.format.name:
+        # The muxer would choose a tag of its own: 4444 XQ became 422 HQ.
+        video.codec_context.codec_tag = plan.preset.codec_tag or template.codec_context.codec_tag
+    video.time_base = plan.timeline.time_base
+    video.codec_context.sample_aspect_ratio = plan.info.sample_aspect_ratio
+    if metadata and plan.preset.static_metadata == "hevc" and template.codec_context.extradata:
+        video.codec_context.extradata = patch_hevc_extradata(
+            template.codec_context.extradata, metadata.max_cll, metadata.max_fall
+        )
+    if plan.info.rotation:
+        video.set_display_rotation(plan.info.rotation)
+    if plan.info.timecode:
+        skipped = plan.start * plan.outputs_per_frame
+        video.metadata["timecode"] = timecode_after(plan.info.timecode, skipped, plan.timeline.frame_rate)
+    return video
+
+
+def _add_copies(out: OutputContainer, source: InputContainer, streams: list[Stream]) -> dict[int, Stream]:
+    copies = {}
+    for stream in streams:
+        copy = out.add_stream_from_template(stream)
+        copy.metadata.update(copied_metadata(stream.metadata))
+        copy.disposition = stream.disposition
+        copies[stream.index] = copy
+    return copies
+
+
+def _mux(
+    plan: Plan,
+    out: OutputContainer,
+    video: Iterator[Packet],
+    source: InputContainer,
+    copies: dict[int, Stream],
+) -> None:
+    packets = [_timed(video)]
+    if any(stream.type in ("audio", "subtitle") for stream in copies.values()):
+        packets.append(_timed(source_packets(plan, source, copies)))
+    last: dict[int, int] = {}
+    for _, packet in heapq.merge(*packets, key=lambda timed: timed[0]):
+        index = packet.stream.index
+        if packet.dts is not None and packet.dts <= last.get(index, packet.dts - 1):
+            # Some sources repeat a time; muxers refuse that, and one tick is nothing that could be heard.
+            packet.dts = last[index] + 1
+            packet.pts = max(packet.pts or 0, packet.dts)
+        if packet.dts is not None:
+            last[index] = packet.dts
+        out.mux(packet)
+
+
+def _timed(packets: Iterator[Packet]) -> Iterator[tuple[float, Packet]]:
+    for packet in packets:
+        when = packet.dts if packet.dts is not None else packet.pts
+        yield float((when or 0) * packet.time_base), packet
+
+
+def _video_packets(
+    plan: Plan, segments: list[Path], video: VideoStream, metadata: StaticMetadata | None
+) -> Iterator[Packet]:
+    """Coded packets of all segments in coding order, with the times of the plan instead of the segment's own."""
+    timeline, extradata = plan.timeline, b""
+    delay = max(_reorder_delay(path, timeline.frame_rate) for path in segments)
+    for segment, path in zip(plan.segments, segments, strict=True):
+        first, last = plan.output_frames(segment)
+        seen = bytearray(last - first)
+        with av.open(f"file:{path.absolute()}") as container:
+            stream = container.streams.video[0]
+            extradata = _same_extradata(stream, extradata, path)
+            for count, packet in enumerate(_coded(container, stream)):
+                shown = first + _display_number(packet, count, timeline.frame_rate, container.format.name)
+                if not first <= shown < last or seen[shown - first]:
+                    raise PlanError(f"{path} does not hold frames {first} to {last - 1} of the film", "")
+                seen[shown - first] = 1
+                yield _restamped(plan, packet, shown, first + count - delay, video, metadata)
+        if not all(seen):
+            raise PlanError(f"{path} does not hold all of frames {first} to {last - 1} of the film", "")
+
+
+def _coded(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    return (packet for packet in container.demux(stream) if packet.size)
+
+
+def _display_number(packet: Packet, count: int, rate: Fraction, container: str) -> int:
+    if "matroska" in container:
+        return count  # times are rounded to 1 ms, and only codecs without reordering are written there
+    return round((packet.pts or 0) * packet.time_base * rate)
+
+
+def _reorder_delay(path: Path, rate: Fraction) -> int:
+    """How many frames a segment's coding order runs ahead of its display order (B-frames)."""
+    with av.open(f"file:{path.absolute()}") as container:
+        first = next(_coded(container, container.streams.video[0]))
+        return 0 if first.dts is None else max(0, round(-first.dts * first.time_base * rate))
+
+
+def _same_extradata(stream: VideoStream, expected: bytes, path: Path) -> bytes:
+    found = stream.codec_context.extradata or b""
+    if expected and found != expected:
+        raise PlanError(f"{path} was encoded with other settings than the segments before it", "")
+    return found
+
+
+def _restamped(
+    plan: Plan, packet: Packet, shown: int, decoded: int, video: VideoStream, metadata: StaticMetadata | None
+) -> Packet:
+    timeline = plan.timeline
+    if metadata and plan.preset.static_metadata == "hevc" and packet.is_keyframe:
+        packet = _replaced(packet, patch_hevc_packet(bytes(packet), metadata.max_cll, metadata.max_fall))
+    elif metadata and plan.preset.static_metadata == "av1" and packet.is_keyframe:
+        packet = _replaced(packet, patch_av1_packet(bytes(packet), metadata.max_cll, metadata.max_fall))
+    packet.time_base = timeline.time_base
+    packet.pts = timeline.pts[shown]
+    # Before the first frame, decoding times run backwards at the pace of that frame.
+    early = min(decoded, 0) * max(1, timeline.duration(0))
+    packet.dts = timeline.pts[max(decoded, 0)] + early
+    packet.duration = timeline.duration(shown)
+    packet.stream = video
+    return packet
+
+
+def _replaced(packet: Packet, data: bytes) -> Packet:
+    copy = Packet(data)
+    copy.is_keyframe = packet.is_keyframe
+    return copy
+
+
+def _loses_aspect(plan: Plan, muxer: str) -> bool:
+    # HEVC and FFV1 repeat the ratio in their own headers, which players read.
+    return muxer == "matroska" and plan.info.sample_aspect_ratio != 1 and plan.preset.codec not in ("libx265", "ffv1")
+
+
+def _check_times(plan: Plan, target: Path) -> None:
+    """Compare what was written with the plan: every frame, at its time (Matroska rounds to 1 ms)."""
+    with av.open(f"file:{target.absolute()}") as container:
+        stream = container.streams.video[0]
+        found = sorted(packet.pts * packet.time_base for packet in _coded(container, stream) if packet.pts is not None)
+    timeline = plan.timeline
+    tolerance = Fraction(1, 1000) if plan.target.suffix.lower() == ".mkv" else Fraction(1, 20000)
+    wrong = len(found) != len(timeline.pts) or any(
+        abs(time - planned * timeline.time_base) > tolerance for time, planned in zip(found, timeline.pts, strict=True)
+    )
+    if wrong:
+        target.unlink(missing_ok=True)
+        raise PlanError(f"{target.name} does not hold the {len(timeline.pts)} frames of the plan at their times", "")

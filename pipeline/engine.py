@@ -1,0 +1,204 @@
+"""The engine: SDR frames in, HDR frames out, on whatever device there is.
+
+    coded --to_signal--> signal --network--> signal --to_nits--> nits --to_planes--> coded
+
+All of it runs on the device; nothing after the network has less than float32. A frame depends on itself only.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .color.convert import Target, to_planes, to_signal
+from .color.light import LightMapping
+from .color.tone import measure, to_nits
+from .device import (
+    CudaRuntime,
+    FramesInFlight,
+    Planes,
+    device_errors,
+    forbid_tf32,
+    is_out_of_memory,
+    resolve_device,
+    resolve_precision,
+    total_memory,
+)
+from .errors import RetryError, UsageError
+from .frame import Frame, LightLevels
+from .network.hdrunet import HDRUNet
+from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
+
+__all__ = ["Engine", "Network"]
+
+_log = logging.getLogger(__name__)
+
+_BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200}
+_SHARE_OF_MEMORY = 0.5
+
+
+class Engine:
+    """Makes HDR frames of SDR frames with one network and one light mapping.
+
+    network: an HDRUNet, or any callable (1, 3, H, W) signal -> (1, 3, H, W) signal, which is left as it is.
+    What has an attribute `halo` can be tiled (HDRUNet.halo says what it means).
+    active: (top, bottom, left, right) of the picture without its bars, for the average light level.
+    Raises UsageError for a device, precision or tile that cannot be.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        mapping: LightMapping,
+        target: Target,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: str | Size = "auto",
+        in_flight: int = 3,
+        active: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        self.mapping, self.target, self.active = mapping, target, active
+        self.device = resolve_device(device)
+        """Where frames are computed."""
+        self.precision = resolve_precision(precision, self.device)
+        """`fp16` or `fp32`, of the network; always fp32 where it is not an HDRUNet."""
+        if not isinstance(network, HDRUNet):
+            self.precision = "fp32"
+        self._halo: tuple[int, int] | None = getattr(network, "halo", None)
+        self.tile = _checked_tile(tile, self._halo)
+        """`auto`, `off`, or (width, height). A device that runs out of memory changes it; see tile_for."""
+        if in_flight < 1:
+            raise UsageError(f"{in_flight} frames in flight are not possible", "give at least 1")
+        self.in_flight = in_flight
+        self._lock = threading.Lock()
+        self._warned = False
+        self._exact = self._fast = _placed(network, self.device, half=False)
+        if self.precision == "fp16":
+            self._fast = _placed(network, self.device, half=True)
+        self._runtime: CudaRuntime | None = None
+        if self.device.type == "cuda":
+            forbid_tf32()
+            self._runtime = CudaRuntime(self.device)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The HDR frame of one SDR frame; from several threads at once, if need be. See stream."""
+        (result,) = self.stream([frame])
+        return result
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """HDR frames of SDR frames, in order: planes on the host, `light` measured, pts kept.
+
+        On CUDA, in_flight frames are taken before the first is given. Where a frame fails, all before it are
+        given first. Raises RetryError where memory does not do or the device was lost; a smaller tile, or a
+        frame that was computed again, is a warning in the log.
+        """
+        if self._runtime is not None:
+            in_flight = FramesInFlight(self._compute, self._finish, self._runtime, self.in_flight)
+            yield from in_flight.stream(frames)
+            return
+        for frame in frames:
+            with device_errors():
+                computed = self._compute(frame, True)
+            # Clones, because planes made in inference mode could not be written to by others.
+            yield self._finished(frame, tuple(tensor.clone() for tensor in computed))
+
+    def tile_for(self, width: int, height: int) -> Size | None:
+        """Width and height of the tiles that a frame of this size is computed in; None where in one piece.
+
+        `auto` depends on the frame's size and on the memory that the device has in all, not on what is free,
+        so that a run that goes on later computes the same.
+        """
+        if isinstance(self.tile, tuple):
+            return None if self.tile[0] >= width and self.tile[1] >= height else self.tile
+        if self.tile == "off" or self._halo is None:
+            return None
+        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // _BYTES_PER_PIXEL[self.precision]
+        return choose_tile(width, height, self._halo, most)
+
+    @torch.inference_mode()
+    def _compute(self, frame: Frame, exact: bool) -> Planes:
+        """Planes and, as the last tensor, a report: maximum and average nits, and 1.0 if all is finite."""
+        while True:
+            tile = self.tile_for(frame.width, frame.height)
+            try:
+                return self._attempt(frame, self._exact if exact else self._fast, tile)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Here, not above: the error held on to the tensors of the attempt.
+            self._shrink(frame, tile)
+
+    def _attempt(self, frame: Frame, network: Network, tile: Size | None) -> Planes:
+        signal = to_signal(frame)
+        if tile is None or self._halo is None:
+            signal = network(signal)
+        else:
+            signal = run_in_tiles(network, signal, tile, self._halo)
+        signal = signal.to(torch.float32, memory_format=torch.contiguous_format)
+        finite = signal.isfinite().all().to(torch.float64).reshape(1)
+        nits = to_nits(signal, frame.color.primaries, self.mapping)
+        del signal
+        report = torch.cat((measure(nits, self.active), finite))
+        return *(plane.contiguous() for plane in to_planes(nits, self.target)), report
+
+    def _shrink(self, frame: Frame, used: Size | None) -> None:
+        with self._lock:
+            if self.tile_for(frame.width, frame.height) != used:
+                return  # another thread's frame has done it
+            tile = smaller_tile(frame.width, frame.height, used) if self._halo is not None else None
+            if tile is None:
+                raise RetryError(
+                    f"a frame of {frame.width}x{frame.height} does not fit in the memory of {self.device}",
+                    "end other programs on it or take a machine with more; the same command goes on",
+                )
+            self.tile = tile
+        _log.warning("out of memory on %s: going on with tiles of %dx%d", self.device, *tile)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _finish(self, source: Frame, computed: Planes, exact: bool) -> Frame | None:
+        if self.precision == "fp16" and not exact and not bool(computed[-1][2]):
+            if not self._warned:
+                _log.warning("%r is not finite in %s: computed again in fp32", source, self.precision)
+            self._warned = True
+            return None
+        return self._finished(source, computed)
+
+    def _finished(self, source: Frame, computed: Planes) -> Frame:
+        *planes, report = computed
+        brightest, average, _ = report.tolist()
+        light = LightLevels(brightest, average)
+        return Frame(tuple(planes), self.target.format, self.target.color, source.pts, light)
+
+
+def _checked_tile(tile: str | Size, halo: tuple[int, int] | None) -> str | Size:
+    if tile in ("auto", "off"):
+        return tile
+    if not isinstance(tile, tuple) or len(tile) != 2 or min(tile) < HDRUNet.MULTIPLE:
+        raise UsageError(f"{tile!r} is not a tile", "--tile takes auto, off or WIDTHxHEIGHT, at least 4x4")
+    if halo is None:
+        raise UsageError("this network sees the whole picture, so it cannot have tiles", "give --tile off")
+    return tile
+
+
+def _placed(network: Network, device: torch.device, half: bool) -> Network:
+    """The network on the device, a copy where it is a module; what is no HDRUNet gets plain float32."""
+    if not isinstance(network, nn.Module):
+        return network
+    own = copy.deepcopy(network).requires_grad_(False).eval().to(device)
+    if not isinstance(own, HDRUNet):
+        return own
+    own = own.halve() if half else own.float()
+    own = own.to(memory_format=torch.channels_last)
+
+    def run(signal: Tensor) -> Tensor:
+        output: Tensor = own(signal.contiguous(memory_format=torch.channels_last))
+        return output
+
+    return run

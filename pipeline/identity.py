@@ -1,0 +1,84 @@
+"""Hashes that tie a segment to the plan it was made for. Equal ids mean equal bytes; anything else is never reused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+
+import hdrunet_video
+from hdrunet_video.presets import as_json
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .job import Plan
+
+
+@dataclass(frozen=True)
+class PlanIdentity:
+    """SHA-256 hashes in hexadecimal."""
+
+    plan_id: str
+    source_sha256: str
+    weights_sha256: str
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plan_identity(plan: Plan) -> PlanIdentity:
+    """Hash the source, the weights, every setting and the versions that decide the bytes."""
+    source = file_sha256(plan.info.path)
+    check_source_unchanged(plan)
+    weights = _weights_sha256(plan)
+    facts: dict[str, Any] = {
+        "source": source,
+        "weights": weights,
+        "model": plan.job.model,
+        "precision": plan.job.precision,
+        "tile": plan.job.tile,
+        "preset": as_json(plan.preset),
+        "mapping": asdict(plan.mapping),
+        "color": asdict(plan.color),
+        "deinterlace": plan.deinterlace,
+        "segments": [(segment.start, segment.stop) for segment in plan.segments],
+        "keep_going": plan.job.keep_going,
+        "versions": [hdrunet_video.__version__, version("torch"), version("av"), _ffmpeg_version()],
+    }
+    return PlanIdentity(_digest(facts), source, weights)
+
+
+def check_source_unchanged(plan: Plan) -> None:
+    """Raise InputError where the source is no longer the file that was probed, for example while it is recorded."""
+    facts = plan.info.path.stat()
+    if (facts.st_size, facts.st_mtime_ns) != (plan.info.size, plan.info.mtime_ns):
+        raise InputError(
+            f"{plan.info.path} changed while it was read",
+            "Wait until it is complete, then run the command again.",
+        )
+
+
+def _weights_sha256(plan: Plan) -> str:
+    if plan.job.model != "hdrunet":
+        return ""
+    from .network.weights import weights_sha256
+
+    return weights_sha256(plan.job.weights or None)
+
+
+def _ffmpeg_version() -> list[tuple[int, ...]]:
+    return [av.library_versions[name] for name in sorted(av.library_versions)]
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

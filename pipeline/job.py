@@ -1,0 +1,300 @@
+"""Job (what was asked) -> Plan (what will happen). Every check of what a user gave is made here, before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset, preset_names
+
+from .color.light import LightMapping
+from .color.spec import ColorSpec, Transfer
+from .errors import InputError, OutputError, UsageError
+from .identity import PlanIdentity, plan_identity
+from .probe import VideoInfo, probe
+from .source_color import check_is_sdr, source_color
+from .timeline import Segment, Timeline, cut, make_timeline
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+Tile = str | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for; empty and None mean "choose for me"."""
+
+    source: Path
+    target: Path
+    preset: str = ""
+    settings: tuple[str, ...] = ()
+    """`table.key=value` laid over the preset."""
+    model: str = "hdrunet"
+    weights: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    tile: Tile = "auto"
+    """`auto`, `off`, or (width, height)."""
+    peak: float | None = None
+    """cd/m2."""
+    white: float = 203.0
+    """cd/m2."""
+    display_gamma: float = 2.24
+    frames: tuple[int | None, int | None] = (None, None)
+    """Half-open range of source frames."""
+    segment_frames: int | None = None
+    deinterlace: str = "auto"
+    matrix: str = ""
+    primaries: str = ""
+    range: str = ""
+    chroma_location: str = ""
+    assume_sdr: bool = False
+    keep_going: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen. Nothing in it depends on how many workers do it, in which order, or when."""
+
+    job: Job
+    info: VideoInfo
+    preset: Preset
+    color: ColorSpec
+    """Of the source, complete."""
+    assumptions: tuple[str, ...]
+    mapping: LightMapping
+    deinterlace: str
+    start: int
+    """First source frame."""
+    stop: int
+    """Source frame after the last."""
+    timeline: Timeline
+    segments: tuple[Segment, ...]
+
+    @property
+    def target(self) -> Path:
+        """Where the result will be; for sequences the pattern, for example `out.%06d.exr`."""
+        return self.job.target
+
+    @property
+    def outputs_per_frame(self) -> int:
+        """Two where fields become frames, else one."""
+        return 2 if self.deinterlace == "field" else 1
+
+    @property
+    def work(self) -> Path:
+        """Folder of the segments, beside the result: on the same disk, so that nothing is copied twice."""
+        return self.target.with_name(f".{self.target.name}.work")
+
+    @property
+    def is_sequence(self) -> bool:
+        """True where the result is one file a frame."""
+        return self.preset.segment_container == "exr"
+
+    @property
+    def is_excerpt(self) -> bool:
+        """True where only a part of the source was asked for."""
+        return (self.start, self.stop) != (0, len(self.info.pts))
+
+    def output_frames(self, segment: Segment) -> tuple[int, int]:
+        """(first, after the last) output frame of a segment."""
+        first, last = segment.start - self.start, segment.stop - self.start
+        return first * self.outputs_per_frame, last * self.outputs_per_frame
+
+    @cached_property
+    def identity(self) -> PlanIdentity:
+        """Hashes that tie segments to this plan; reads the whole source once."""
+        return plan_identity(self)
+
+
+def make_plan(job: Job, writes: bool = True) -> Plan:
+    """Check everything and decide everything. Raises a HdrunetError; writes nothing.
+
+    With `writes` false the target is not looked at: for plans whose frames are used and not stored.
+    """
+    preset = load_preset(_preset_name(job), job.settings)
+    mapping = _light_mapping(job, preset)
+    if writes:
+        _check_target(job, preset)
+    _check_model(job)
+    info = probe(job.source)
+    _check_not_the_source(job)
+    check_is_sdr(info, job.assume_sdr)
+    if info.damage and not job.keep_going:
+        raise InputError(
+            f"{info.path} is damaged or cut off: {info.damage}", "--keep-going converts what can be decoded."
+        )
+    color, assumed = source_color(info, job.matrix, job.primaries, job.range, job.chroma_location)
+    start, stop = _frame_range(job, len(info.pts))
+    deinterlace = job.deinterlace
+    if deinterlace == "auto":
+        deinterlace = "frame" if info.interlaced else "off"
+    timeline = make_timeline(info, start, stop, 2 if deinterlace == "field" else 1, (start, stop) != (0, len(info.pts)))
+    frames = job.segment_frames or preset.segment_frames
+    return Plan(
+        job=job,
+        info=info,
+        preset=preset,
+        color=color,
+        assumptions=tuple(assumed),
+        mapping=mapping,
+        deinterlace=deinterlace,
+        start=start,
+        stop=stop,
+        timeline=timeline,
+        segments=cut(start, stop, frames),
+    )
+
+
+def make_engine(plan: Plan) -> Engine:
+    """The engine that makes the plan's frames. Imports torch and loads the weights."""
+    from .active import active_picture
+    from .color.convert import Target
+    from .engine import Engine
+
+    job = plan.job
+    target = Target(plan.preset.color, plan.preset.format, plan.preset.dither, plan.mapping.white)
+    active = active_picture(plan.info, plan.color, plan.start, plan.stop)
+    return Engine(
+        _network(job),
+        plan.mapping,
+        target,
+        device=job.device,
+        precision=job.precision,
+        tile=job.tile,
+        active=active,
+    )
+
+
+def _network(job: Job):  # type: ignore[no-untyped-def]
+    if job.model == "hdrunet":
+        from .network.weights import load_network
+
+        return load_network(job.weights or None)
+    from .baselines import MODELS
+
+    return MODELS[job.model]()
+
+
+def _preset_name(job: Job) -> str:
+    if job.preset:
+        return job.preset
+    extension = job.target.suffix.lower()
+    if extension not in DEFAULT_BY_EXTENSION:
+        known = ", ".join(DEFAULT_BY_EXTENSION)
+        raise UsageError(
+            f"{job.target.name} has no extension that says what to write",
+            f"Use one of {known}, or name a --preset.",
+        )
+    return DEFAULT_BY_EXTENSION[extension]
+
+
+def _light_mapping(job: Job, preset: Preset) -> LightMapping:
+    # EXR keeps all light: without a roll-off the range is that of PQ itself.
+    default_peak = 10000.0 if preset.color.transfer is Transfer.LINEAR else 1000.0
+    mapping = LightMapping(job.white, job.display_gamma, job.peak if job.peak is not None else default_peak)
+    if not 50 <= mapping.white <= 1000:
+        raise UsageError(f"--white {mapping.white:g} is out of range", "Reference white is 203; 50 to 1000 is taken.")
+    if not 1.0 <= mapping.display_gamma <= 3.0:
+        raise UsageError(f"--display-gamma {mapping.display_gamma:g} is out of range", "2.24 is usual, 2.4 is BT.1886.")
+    if not mapping.white < mapping.peak <= 10000:
+        raise UsageError(
+            f"--peak {mapping.peak:g} must lie above --white {mapping.white:g} and not above 10000",
+            "1000 is usual; 600 to 4000 suits most displays.",
+        )
+    if preset.color.transfer is Transfer.HLG and mapping.peak > 1000:
+        raise UsageError(f"--peak {mapping.peak:g} does not fit HLG, whose nominal peak is 1000 cd/m2", "--peak 1000")
+    if mapping.knee_nits < mapping.white:
+        raise UsageError(
+            f"--peak {mapping.peak:g} would darken reference white: its roll-off begins at {mapping.knee_nits:.0f} cd/m2, "
+            f"below --white {mapping.white:g}",
+            "Raise --peak (600 works with white 203) or lower --white.",
+        )
+    return mapping
+
+
+def _check_target(job: Job, preset: Preset) -> None:
+    target, folder = job.target, job.target.parent
+    extension = target.suffix.lower()
+    if extension not in preset.extensions:
+        raise UsageError(
+            f"preset {preset.name} writes {', '.join(preset.extensions)}, not {extension or target.name!r}",
+            f"Presets: {', '.join(preset_names())}; see --list-presets.",
+        )
+    if preset.segment_container == "exr" and not re.search(r"%0\d+d[^%]*$", target.name):
+        raise UsageError(f"{target.name} needs a frame number", f"For example {target.stem}.%06d.exr")
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} does not exist", f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {folder} may not be written", "Choose another, or change its permissions.")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
+    if preset.codec == "exr":
+        _check_exr_installed()
+    else:
+        _check_encoder(preset)
+
+
+def _check_encoder(preset: Preset) -> None:
+    import av.codec
+
+    try:
+        formats = av.codec.Codec(preset.codec, "w").video_formats or []
+    except (ValueError, LookupError):
+        raise UsageError(
+            f"preset {preset.name} needs the encoder {preset.codec}, which this FFmpeg has not",
+            "`hdrunet-video --doctor` lists what there is.",
+        ) from None
+    names = [format.name for format in formats]
+    if names and preset.pixel_format not in names:
+        raise UsageError(
+            f"the encoder {preset.codec} does not take {preset.pixel_format}",
+            f"It takes {', '.join(name for name in names if '10' in name or '12' in name or '16' in name or '48' in name)}.",
+        )
+
+
+def _check_exr_installed() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("OpenEXR") is None:
+        raise UsageError("the preset exr needs OpenEXR", "pip install 'hdrunet-video[exr]'")
+
+
+def _check_model(job: Job) -> None:
+    if job.model not in ("hdrunet", "identity"):
+        raise UsageError(f"unknown model {job.model!r}", "There are hdrunet and identity.")
+    if job.model != "hdrunet" and job.weights:
+        raise UsageError(f"--model {job.model} has no weights", "Leave out --weights.")
+    if job.segment_frames is not None and job.segment_frames < 1:
+        raise UsageError(
+            f"--segment-frames {job.segment_frames} must be at least 1", "Leave it out to take the preset's."
+        )
+
+
+def _check_not_the_source(job: Job) -> None:
+    try:
+        same = job.target.exists() and os.path.samefile(job.source, job.target)
+    except OSError:
+        same = False
+    if same:
+        raise UsageError(f"{job.target} is the input itself", "Name another output.")
+
+
+def _frame_range(job: Job, count: int) -> tuple[int, int]:
+    first, last = job.frames
+    start, stop = first or 0, count if last is None else last
+    shown = f"{'' if first is None else first}:{'' if last is None else last}"
+    if start < 0 or stop < 0:
+        raise UsageError(f"--frames {shown} must not be negative", "Frames are counted from 0: --frames 0:48")
+    if start >= stop:
+        raise UsageError(f"--frames {shown} is empty", "The first frame comes first, the last is not included: 0:48")
+    if start >= count:
+        raise UsageError(
+            f"--frames {shown} begins after the end of {job.source} ({count} frames)", f"--frames 0:{count}"
+        )
+    return start, min(stop, count)

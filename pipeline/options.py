@@ -1,0 +1,162 @@
+"""The command line's flags, and the jobs that they ask for. Imports nothing heavy: --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+_EPILOG = """\
+examples:
+  hdrunet-video in.mp4 out.mov                    ProRes 422 HQ, PQ, for editing
+  hdrunet-video in.mp4 out.mp4 --peak 600         HDR10 for delivery, at most 600 cd/m2
+  hdrunet-video in.mp4 out.mkv --frames 0:48      the first two seconds, lossless 16-bit
+  hdrunet-video in.mp4 out.%06d.exr               OpenEXR for compositing
+  hdrunet-video *.mp4 -o graded/ -p hlg           many files into a folder
+  hdrunet-video in.mp4 out.mov --dry-run          what would happen, and how long it would take
+
+A run that was stopped goes on when the same command is given again.
+
+exit codes: 0 done (or left alone by -n), 2 usage, 65 bad input, preset or weights, 73 cannot write the output,
+75 try again (disk full, out of memory, device lost), 130 and 143 stopped by a signal, 1 a bug of ours.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from .source_color import CHROMA_LOCATIONS, MATRICES, PRIMARIES, RANGES
+
+    top = argparse.ArgumentParser(
+        prog="hdrunet-video",
+        usage="hdrunet-video INPUT OUTPUT [options]\n       hdrunet-video INPUT... -o FOLDER [options]",
+        description="Turn 8-bit SDR video into HDR with HDRUNet.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    what = top.add_argument_group("what")
+    what.add_argument("paths", nargs="*", metavar="INPUT OUTPUT", help="a video and the file to make of it")
+    what.add_argument("-o", "--output-folder", metavar="FOLDER", help="write each input into this folder")
+    what.add_argument("-p", "--preset", default="", metavar="NAME", help="delivery, or a .toml (default: by extension)")
+    what.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
+    what.add_argument("--frames", default="", metavar="A:B", help="source frames A to B-1, counted from 0")
+    light = top.add_argument_group("light")
+    light.add_argument("--peak", type=float, metavar="NITS", help="brightest luminance (default 1000 cd/m2; exr: all)")
+    light.add_argument("--white", type=float, default=203.0, metavar="NITS", help="SDR white (default 203 cd/m2)")
+    light.add_argument("--display-gamma", type=float, default=2.24, metavar="G", help="2.24 (default) or 2.4 (BT.1886)")
+    source = top.add_argument_group("source, where its tags are wrong or missing")
+    source.add_argument("--matrix", default="", choices=("bt601", *(name for name in MATRICES if name != "bt601")))
+    source.add_argument("--primaries", default="", choices=tuple(PRIMARIES))
+    source.add_argument("--range", default="", choices=tuple(RANGES))
+    source.add_argument("--chroma-location", default="", choices=tuple(CHROMA_LOCATIONS))
+    source.add_argument("--deinterlace", default="auto", choices=("auto", "off", "frame", "field"))
+    source.add_argument("--assume-sdr", action="store_true", help="take HDR tags and more than 8 bits as SDR")
+    source.add_argument("--keep-going", action="store_true", help="repeat the frame before a damaged one")
+    machine = top.add_argument_group("network and machine")
+    machine.add_argument("--weights", default="", metavar="FILE", help=".safetensors or .pth (default: bundled)")
+    machine.add_argument("--model", default="hdrunet", metavar="NAME", help="hdrunet, or identity: light mapping alone")
+    machine.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
+    machine.add_argument("--precision", default="auto", choices=("auto", "fp32", "fp16"), help="fp16 needs CUDA")
+    machine.add_argument(
+        "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
+    )
+    machine.add_argument("--segment-frames", type=int, metavar="N", help="frames that a crash can cost")
+    files = top.add_argument_group("files")
+    files.add_argument("-y", "--overwrite", action="store_true", help="replace outputs that exist")
+    files.add_argument("-n", "--skip-existing", action="store_true", help="leave outputs that exist, and exit 0")
+    talk = top.add_argument_group("talk")
+    talk.add_argument("--dry-run", action="store_true", help="say what would happen; write nothing")
+    talk.add_argument("-q", "--quiet", action="store_true", help="errors and warnings only")
+    talk.add_argument("-v", "--verbose", action="store_true", help="logging, and tracebacks of bugs")
+    talk.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    act = top.add_argument_group("instead of converting")
+    act.add_argument("--list-presets", action="store_true")
+    act.add_argument("--show-preset", metavar="NAME", help="print a preset's TOML, to copy and change")
+    act.add_argument("--doctor", action="store_true", help="what this machine can do, and what is missing")
+    act.add_argument("--make-sample", metavar="FILE", help="write a small SDR clip to try things on")
+    act.add_argument("--version", action="store_true")
+    act.add_argument("-h", "--help", action="help", help="this text")
+    return top
+
+
+def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
+    """Fields of a Job for each input. Raises UsageError."""
+    if flags.overwrite and flags.skip_existing:
+        raise UsageError("-y and -n contradict each other", "Give one of them.")
+    if flags.quiet and flags.verbose:
+        raise UsageError("-q and -v contradict each other", "Give one of them.")
+    common = {
+        "preset": flags.preset,
+        "settings": tuple(flags.set),
+        "frames": frame_range(flags.frames),
+        "tile": tile_size(flags.tile),
+        **{name: getattr(flags, name) for name in ("peak", "white", "display_gamma", "weights", "model", "device")},
+        **{name: getattr(flags, name) for name in ("precision", "segment_frames", "deinterlace", "matrix")},
+        **{name: getattr(flags, name) for name in ("primaries", "range", "chroma_location", "assume_sdr")},
+        "keep_going": flags.keep_going,
+    }
+    return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
+
+
+def _pairs(flags: argparse.Namespace) -> list[tuple[Path, Path]]:
+    paths = [Path(path) for path in flags.paths]
+    if flags.output_folder is None:
+        if len(paths) != 2:
+            raise UsageError(
+                f"an input and an output are needed, {len(paths)} given",
+                "hdrunet-video in.mp4 out.mov, or many inputs with -o FOLDER; --help has examples.",
+            )
+        if paths[1].is_dir():
+            raise UsageError(f"{paths[1]} is a folder", f"hdrunet-video {paths[0]} -o {paths[1]}")
+        return [(paths[0], paths[1])]
+    if not paths:
+        raise UsageError("-o needs at least one input", "hdrunet-video *.mp4 -o graded/")
+    return _into_folder(paths, Path(flags.output_folder), flags.preset)
+
+
+def _into_folder(paths: list[Path], folder: Path, preset_name: str) -> list[tuple[Path, Path]]:
+    from hdrunet_video.presets import load_preset
+
+    preset = load_preset(preset_name or "prores-hq")
+    number = ".%06d" if preset.segment_container == "exr" else ""
+    pairs: dict[Path, Path] = {}
+    for path in paths:
+        target = folder / f"{path.stem}{number}{preset.extensions[0]}"
+        if target in pairs:
+            raise UsageError(f"{pairs[target]} and {path} would both become {target}", "Convert them one at a time.")
+        pairs[target] = path
+    return [(source, target) for target, source in pairs.items()]
+
+
+def frame_range(text: str) -> tuple[int | None, int | None]:
+    """(first, after the last) of A:B, :B, A: or nothing. Raises UsageError."""
+    if not text:
+        return None, None
+    match = re.fullmatch(r"(-?\d*):(-?\d*)", text)
+    if not match or "-" in match[1] + match[2]:
+        raise UsageError(f"--frames {text!r} is not A:B", "For example 0:48, :48 or 100:, counted from 0.")
+    return int(match[1]) if match[1] else None, int(match[2]) if match[2] else None
+
+
+def tile_size(text: str) -> str | tuple[int, int]:
+    """`auto`, `off`, or (width, height) of WxH. Raises UsageError."""
+    if text in ("auto", "off"):
+        return text
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise UsageError(f"--tile {text!r} is not auto, off or WxH", "For example --tile 1024x1024")
+    return int(match[1]), int(match[2])
+
+
+def progress_kind(flags: argparse.Namespace) -> str:
+    """Which way of reporting suits: `json`, `silent`, `bar` on a terminal, else `lines`."""
+    if flags.json:
+        return "json"
+    if flags.quiet:
+        return "silent"
+    return "bar" if os.isatty(2) else "lines"

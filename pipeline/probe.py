@@ -1,0 +1,327 @@
+"""What a file holds: its tags, its exact list of frame times, and whether it is whole. No frame is converted here.
+
+Headers lie: `stream.frames` counts frames that an edit list hides, and durations are guesses. The index is therefore
+made from the packets themselves, once, and everything else (segments, progress, the check at the end) follows it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from .color.spec import ChromaLocation as Chroma
+from .color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer, pixel_format
+from .errors import InputError
+
+MAX_PIXELS = 1 << 27
+"""Larger pictures are refused: a header of a few bytes must not allocate gigabytes. 16384x8192 is the largest."""
+
+_OPEN_OPTIONS = {
+    "protocol_whitelist": "file",
+    # Formats that name other files (concat, hls, dash, sdp, image2) are left out: a file called film.mp4 must not
+    # make FFmpeg read its neighbours.
+    "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,mxf,flv,asf,ogg,gif,apng,nut,ivf,obu,h264,hevc,"
+    "m4v,yuv4mpegpipe,dv,rm,wtv,gxf,mv,nsv,bink,smk,avs,cavsvideo,vc1,mjpeg",
+}
+_INTERLACED = frozenset({2, 3, 4, 5})  # AVFieldOrder TT, BB, TB, BT
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """A stream that is not the picture: copied into the result where the container can hold it."""
+
+    index: int
+    type: str
+    """FFmpeg's media type: `audio`, `subtitle`, `data` or `attachment`."""
+    codec: str
+    language: str
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of the best video stream of a file. Tags are as found; UNSPECIFIED where the file says nothing."""
+
+    path: Path
+    container: str
+    """FFmpeg's name of the demuxer."""
+    codec: str
+    width: int
+    height: int
+    format: PixelFormat
+    color: ColorSpec
+    sample_aspect_ratio: Fraction
+    rotation: int
+    """Degrees, counter-clockwise, from the display matrix."""
+    frame_rate: Fraction
+    time_base: Fraction
+    pts: array[int]
+    """Presentation time of every frame that is shown, ascending, in `time_base`."""
+    end_pts: int
+    """When the last frame ends, in `time_base`."""
+    seekable: bool
+    """False for elementary streams, whose times are counted and not read."""
+    interlaced: bool
+    field_order: int
+    """AVFieldOrder."""
+    mastering_display: bool
+    dolby_vision: bool
+    timecode: str
+    streams: tuple[StreamInfo, ...]
+    damage: str
+    """Empty, or a sentence that says what shows that the file is cut or broken."""
+    size: int
+    mtime_ns: int
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from the first frame to the end of the last."""
+        return (self.end_pts - self.pts[0]) * self.time_base
+
+
+def check_is_a_file(source: str | os.PathLike[str]) -> Path:
+    """The path of a regular file, or InputError: URLs, folders, devices and empty files are refused by name."""
+    text = os.fspath(source)
+    if "://" in text and not Path(text).exists():
+        raise InputError(f"{text} is a URL; only local files are read", "Download it first.")
+    path = Path(text)
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{text} does not exist", "Check the spelling and the folder.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{text} cannot be opened: {reason}", "Check the path and its permissions.") from None
+    if stat.S_ISDIR(facts.st_mode):
+        raise InputError(f"{text} is a folder, not a video", f"Name the files: {text}/*.mp4 -o FOLDER")
+    if not stat.S_ISREG(facts.st_mode):
+        raise InputError(f"{text} is not a regular file", "Devices and pipes cannot be read twice; copy it to a file.")
+    if facts.st_size == 0:
+        raise InputError(f"{text} is empty", "Copy or download it again.")
+    return path
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[InputContainer]:
+    """Open a file for demuxing with everything but plain media refused; FFmpeg's errors become InputError."""
+    try:
+        # `file:` keeps a name such as a:b.mp4 from being read as a protocol.
+        container = av.open(f"file:{path.absolute()}", options=dict(_OPEN_OPTIONS))
+    except PermissionError:
+        raise InputError(f"{path} may not be read", "Check its permissions.") from None
+    except (av.error.FFmpegError, ValueError):
+        raise InputError(
+            f"{path} is not a video file that can be read, or it is cut off",
+            "Playlists, scripts and images are refused; `ffprobe` on the file says more.",
+        ) from None
+    with container:
+        yield container
+
+
+def probe(source: str | os.PathLike[str]) -> VideoInfo:
+    """Read the facts of `source`: every packet is looked at once, the first frame is decoded.
+
+    Raises InputError (65) where there is no video, no frame can be decoded, or the format is one we do not read.
+    """
+    path = check_is_a_file(source)
+    facts = path.stat()
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        first = _first_frame(container, stream, path)
+    format = pixel_format(first.format.name)
+    if format is None:
+        raise InputError(
+            f"{path} has pixel format {first.format.name}, which is not supported",
+            "Convert it to yuv420p, yuv422p, yuv444p or gbrp first; `hdrunet-video --help` lists the formats.",
+        )
+    with open_media(path) as container:
+        index = _index_packets(container, video_stream(container, path))
+    if not index.exact:
+        with open_media(path) as container:
+            index = _index_frames(container, video_stream(container, path), index)
+    with open_media(path) as container:
+        return _describe(path, container, video_stream(container, path), first, format, index, facts)
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The picture, ready to decode with frame threads and a bound on the picture's size; cover art does not count."""
+    stream = container.streams.best("video")
+    cover = av.stream.Disposition.attached_pic
+    if not isinstance(stream, VideoStream) or stream.disposition & cover or stream.codec_context is None:
+        raise InputError(f"{path} has no video stream", "Only sound or cover art was found.")
+    if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
+        size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+        raise InputError(f"{path} claims pictures of {size}, which is too large", "The largest is 16384x8192.")
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    assert isinstance(frame, VideoFrame)
+                    return frame
+            except av.error.InvalidDataError:
+                continue
+    except (av.error.FFmpegError, ValueError):
+        pass
+    raise InputError(f"{path} holds no frame that can be decoded", "`ffprobe` on the file says more.")
+
+
+@dataclass
+class _Index:
+    pts: array[int]
+    end_pts: int = 0
+    end_seconds: float = 0.0
+    packets: int = 0
+    exact: bool = True
+    synthetic: bool = False
+    corrupt: int = 0
+
+
+def _index_packets(container: InputContainer, stream: VideoStream) -> _Index:
+    index = _Index(array("q"))
+    # VP8 stores frames that are never shown, and a transport stream may carry each field as its own packet.
+    fields = stream.codec_context.field_order in _INTERLACED and "mov" not in container.format.name
+    index.exact = stream.codec_context.name != "vp8" and not fields
+    for packet in container.demux():
+        if not packet.size:
+            continue
+        when = packet.pts if packet.pts is not None else packet.dts
+        if when is not None and packet.time_base:
+            end = float((when + (packet.duration or 0)) * packet.time_base)
+            index.end_seconds = max(index.end_seconds, end)
+        if packet.stream.index != stream.index:
+            continue
+        index.packets += 1
+        index.corrupt += packet.is_corrupt
+        if packet.pts is None:
+            index.exact = False
+        elif not packet.is_discard:
+            index.pts.append(packet.pts)
+            index.end_pts = max(index.end_pts, packet.pts + (packet.duration or 0))
+    index.pts = array("q", sorted(index.pts))
+    if len(set(index.pts)) != len(index.pts) or not index.pts:
+        index.exact = False
+    return index
+
+
+def _index_frames(container: InputContainer, stream: VideoStream, packets: _Index) -> _Index:
+    """The index of streams whose packets do not tell it: decode everything and look at the frames."""
+    times: list[int | None] = []
+    try:
+        for packet in container.demux(stream):
+            try:
+                times.extend(frame.pts for frame in packet.decode())
+            except av.error.InvalidDataError:
+                packets.corrupt += 1
+    except av.error.FFmpegError:
+        packets.corrupt += 1
+    known = [time for time in times if time is not None]
+    index = _Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
+    if len(known) == len(times) and sorted(set(known)) == known:
+        index.pts = array("q", known)
+    else:
+        index.pts = array("q", range(len(times)))
+        index.synthetic = True
+    return index
+
+
+def _describe(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    first: VideoFrame,
+    format: PixelFormat,
+    index: _Index,
+    facts: os.stat_result,
+) -> VideoInfo:
+    context = stream.codec_context
+    rate = stream.guessed_rate or stream.average_rate or Fraction(25)
+    time_base = 1 / Fraction(rate) if index.synthetic else Fraction(stream.time_base or Fraction(1, 90000))
+    if not index.pts:
+        raise InputError(f"{path} holds no frame that is shown", "Its edit list may hide all of them.")
+    step = max(1, round(1 / (rate * time_base)))
+    if index.synthetic or index.end_pts <= index.pts[-1]:
+        index.end_pts = index.pts[-1] + step
+    side_data = {str(kind).lower() for kind in context.coded_side_data}
+    side_data |= {str(kind.type.name).lower() for kind in first.side_data.values()} if first.side_data else set()
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        codec=context.name,
+        width=first.width,
+        height=first.height,
+        format=format,
+        color=_tags(first, context),
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
+        rotation=first.rotation,
+        frame_rate=Fraction(rate),
+        time_base=time_base,
+        pts=index.pts,
+        end_pts=index.end_pts,
+        seekable=not index.synthetic,
+        interlaced=bool(first.interlaced_frame) or context.field_order in _INTERLACED,
+        field_order=int(context.field_order),
+        mastering_display=any("mastering" in kind for kind in side_data),
+        dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
+        timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
+        streams=tuple(_other_streams(container, stream)),
+        damage=_damage(container, stream, index),
+        size=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+    )
+
+
+def _tags(frame: VideoFrame, context: av.VideoCodecContext) -> ColorSpec:
+    def known[E: (Matrix, Primaries, Transfer, Range, Chroma)](kind: type[E], *numbers: int, unset: E) -> E:
+        for number in numbers:
+            if number in kind.__members__.values() and number != unset:
+                return kind(number)
+        return unset
+
+    return ColorSpec(
+        matrix=known(Matrix, int(frame.colorspace), int(context.colorspace), unset=Matrix.UNSPECIFIED),
+        primaries=known(
+            Primaries, int(frame.color_primaries), int(context.color_primaries), unset=Primaries.UNSPECIFIED
+        ),
+        transfer=known(Transfer, int(frame.color_trc), int(context.color_trc), unset=Transfer.UNSPECIFIED),
+        range=known(Range, int(frame.color_range), int(context.color_range), unset=Range.UNSPECIFIED),
+        chroma_location=known(Chroma, int(frame.chroma_location), unset=Chroma.UNSPECIFIED),
+    )
+
+
+def _other_streams(container: InputContainer, video: VideoStream) -> Iterator[StreamInfo]:
+    for stream in container.streams:
+        if stream.index != video.index and stream.type in ("audio", "subtitle", "data", "attachment"):
+            codec = stream.codec_context.name if stream.codec_context else ""
+            yield StreamInfo(stream.index, stream.type, codec, stream.metadata.get("language", ""))
+
+
+def _damage(container: InputContainer, stream: VideoStream, index: _Index) -> str:
+    """Signs that the file is not whole. Decoders conceal a cut file, so the container is asked instead."""
+    if index.corrupt:
+        return f"{index.corrupt} of its packets are corrupt"
+    if "mov" in container.format.name and stream.frames > index.packets:
+        return f"its header promises {stream.frames} frames but only {index.packets} are there"
+    declared = container.duration / av.time_base if container.duration else 0.0
+    start = (container.start_time or 0) / av.time_base
+    # Only containers that store the duration can show a cut; others estimate it from what is there.
+    stored = any(name in container.format.name for name in ("mov", "matroska", "avi"))
+    if stored and declared and index.end_seconds < start + declared - max(0.5, 0.01 * declared):
+        return f"its header promises {declared:.1f} s but the data ends at {index.end_seconds - start:.1f} s"
+    return ""

@@ -1,0 +1,269 @@
+"""File -> frames: decoded planes exactly as they are in the file, in order, one for every time in the index."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import av.error
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from .color.spec import ColorSpec, PixelFormat, pixel_format
+from .errors import InputError
+from .frame import Frame
+from .probe import VideoInfo, open_media, video_stream
+
+logger = logging.getLogger(__name__)
+
+_CHANNELS = {
+    "rgb24": (3, "rgb"),
+    "bgr24": (3, "bgr"),
+    "rgba": (4, "rgb"),
+    "rgb0": (4, "rgb"),
+    "bgra": (4, "bgr"),
+    "bgr0": (4, "bgr"),
+    "argb": (4, "xrgb"),
+    "0rgb": (4, "xrgb"),
+    "abgr": (4, "xbgr"),
+    "0bgr": (4, "xbgr"),
+    "rgb48le": (3, "rgb"),
+    "rgb48be": (3, "rgb"),
+    "rgba64le": (4, "rgb"),
+    "rgba64be": (4, "rgb"),
+}
+
+
+@dataclass
+class Reader:
+    """Frames `start` (included) to `stop` (excluded) of a probed file, as a context manager and an iterator.
+
+    Iterating raises InputError when the picture changes size or format, and, unless `keep_going`, when a frame is
+    damaged or missing. With `keep_going` a missing frame is replaced by its neighbour, so that times stay right.
+    """
+
+    info: VideoInfo
+    color: ColorSpec
+    """What the file's integers mean, after the plan has decided what the tags left open."""
+    start: int
+    stop: int
+    deinterlace: str = "off"
+    """`off`, `frame` (one frame for each) or `field` (one for each field, twice as many)."""
+    keep_going: bool = False
+    bad_frames: set[int] = field(default_factory=set, init=False)
+    """Numbers of the frames so far that were damaged or missing."""
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self.deinterlace == "off":
+            for index, picture in self._pictures(self.start, self.stop):
+                yield self._frame(picture, self.info.pts[index])
+            return
+        # bwdif looks at both neighbours: they are read as well, so that a frame is the same in whichever segment.
+        first, last = max(self.start - 1, 0), min(self.stop + 1, len(self.info.pts))
+        per_frame = 2 if self.deinterlace == "field" else 1
+        for count, picture in enumerate(_bwdif(self._pictures(first, last), self.info, self.deinterlace)):
+            index, field_number = first + count // per_frame, count % per_frame
+            if self.start <= index < self.stop:
+                yield self._frame(picture, index * per_frame + field_number)
+
+    def _pictures(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
+        """(index, decoded picture) for every index from `start` to `stop`, gaps filled or refused."""
+        expected = start
+        last: VideoFrame | None = None
+        for index, picture in self._decoded(start, stop):
+            for missing in range(expected, index):
+                self._damaged(missing, "is missing")
+                yield missing, last or picture
+            if picture.is_corrupt:
+                self._damaged(index, "is damaged")
+            yield index, picture
+            expected, last = index + 1, picture
+        for missing in range(expected, stop):
+            self._damaged(missing, "is missing")
+            if last is None:
+                raise InputError(f"{self.info.path} holds no frame from number {start} on", "Choose other --frames.")
+            yield missing, last
+
+    def _decoded(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
+        where = {pts: index for index, pts in enumerate(self.info.pts) if start <= index < stop}
+        stream = self._seek(start)
+        count = -1
+        for packet in stream.container.demux(stream):
+            for picture in self._decode(packet):
+                count += 1
+                index = where.get(picture.pts) if self.info.seekable and picture.pts is not None else count
+                if index is None or not start <= index < stop:
+                    past = picture.pts is not None and self.info.seekable and picture.pts > self.info.pts[stop - 1]
+                    if past or (not self.info.seekable and count >= stop):
+                        return
+                    continue
+                self._check_picture(picture, index)
+                yield index, picture
+
+    def _seek(self, start: int) -> VideoStream:
+        """The stream, placed so that the next pictures lead up to frame `start`."""
+        self._stack.close()
+        container: InputContainer = self._stack.enter_context(open_media(self.info.path))
+        stream = video_stream(container, self.info.path)
+        if start == 0 or not self.info.seekable:
+            return stream
+        target = self.info.pts[start]
+        step = max(1, round(1 / self.info.time_base))
+        for back in (0, 1, 2, 4, 8, 16, 32):
+            try:
+                container.seek(max(target - back * step, self.info.pts[0]), stream=stream, backward=True)
+                if self._first_pts(container, stream) <= target:
+                    container.seek(max(target - back * step, self.info.pts[0]), stream=stream, backward=True)
+                    return stream
+            except av.error.FFmpegError:
+                break
+        self._stack.close()
+        container = self._stack.enter_context(open_media(self.info.path))
+        return video_stream(container, self.info.path)
+
+    def _first_pts(self, container: InputContainer, stream: VideoStream) -> int:
+        """Time of the first picture that decodes from here; a seek may land after the wanted one."""
+        for packet in container.demux(stream):
+            for picture in self._decode(packet):
+                if picture.pts is not None:
+                    return int(picture.pts)
+        return self.info.pts[-1] + 1
+
+    def _decode(self, packet: av.Packet) -> list[VideoFrame]:
+        try:
+            return [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
+        except av.error.InvalidDataError:
+            # The picture that this packet should have given is missing from the index: _pictures says which.
+            return []
+        except OSError as error:
+            raise InputError(f"{self.info.path} cannot be read on: {error.strerror}", "Check the disk.") from None
+
+    def _check_picture(self, picture: VideoFrame, index: int) -> None:
+        info = self.info
+        if (picture.width, picture.height) != (info.width, info.height):
+            raise InputError(
+                f"{info.path} changes from {info.width}x{info.height} to {picture.width}x{picture.height} "
+                f"at frame {index}",
+                f"Convert the parts apart: --frames :{index}",
+            )
+        if picture.format.name != info.format.name:
+            raise InputError(
+                f"{info.path} changes from {info.format.name} to {picture.format.name} at frame {index}",
+                f"Convert the parts apart: --frames :{index}",
+            )
+
+    def _damaged(self, index: int, what: str) -> None:
+        self.bad_frames.add(index)
+        if not self.keep_going:
+            seconds = float((self.info.pts[index] - self.info.pts[0]) * self.info.time_base)
+            raise InputError(
+                f"frame {index} of {self.info.path} ({seconds:.2f} s) {what}",
+                "--keep-going converts what can be decoded and repeats the frame before it.",
+            )
+        logger.warning("frame %d %s", index, what)
+
+    def _frame(self, picture: VideoFrame, pts: int) -> Frame:
+        format = pixel_format(picture.format.name)
+        assert format is not None
+        return Frame(component_planes(picture, format), format, self.color, pts)
+
+
+def _bwdif(pictures: Iterator[tuple[int, VideoFrame]], info: VideoInfo, mode: str) -> Iterator[VideoFrame]:
+    """FFmpeg's bwdif over pictures in order: one picture, or two with mode `field`, for each."""
+    graph = Graph()
+    buffer = graph.add_buffer(width=info.width, height=info.height, format=info.format.name, time_base=info.time_base)
+    # Times are put back from the index by the caller, as bwdif halves the time base.
+    bwdif = graph.add("bwdif", f"mode=send_{mode}:parity=auto:deint=all")
+    sink = graph.add("buffersink")
+    buffer.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    for _, picture in pictures:
+        graph.vpush(picture)
+        yield from _pull(graph)
+    graph.vpush(None)
+    yield from _pull(graph)
+
+
+def _pull(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            picture = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        assert isinstance(picture, VideoFrame)
+        yield picture
+
+
+def component_planes(picture: VideoFrame, format: PixelFormat) -> tuple[Tensor, ...]:
+    """Views of a decoded picture, one (rows, columns) tensor for each component in the order of Frame.planes.
+
+    Nothing is copied where FFmpeg stores one component a plane; packed components are strided views.
+    """
+    name = picture.format.name
+    shapes = format.plane_shapes(picture.width, picture.height)
+    if name == "pal8":
+        return _palette_planes(picture)
+    if name in _CHANNELS:
+        count, order = _CHANNELS[name]
+        packed = _plane(picture.planes[0], picture.width * count, format, name).unflatten(1, (-1, count))
+        return tuple(packed[:, :, order.index(channel)] for channel in "rgb")
+    if name in ("yuyv422", "uyvy422"):
+        columns = shapes[1][1] * 4
+        packed = _plane(picture.planes[0], columns, format, name)
+        luma = 0 if name == "yuyv422" else 1
+        return packed[:, luma::2][:, : picture.width], packed[:, 1 - luma :: 4], packed[:, 3 - luma :: 4]
+    if name.startswith(("nv", "p0")):
+        chroma = _plane(picture.planes[1], shapes[1][1] * 2, format, name)
+        first = 1 if name == "nv21" else 0
+        planes = (
+            _plane(picture.planes[0], picture.width, format, name),
+            chroma[:, first::2],
+            chroma[:, 1 - first :: 2],
+        )
+        # P010 and P012 keep their bits at the top of the 16.
+        return tuple(_shifted_down(plane, format.depth) for plane in planes) if name[0] == "p" else planes
+    order = (2, 0, 1) if format.model == "rgb" else tuple(range(len(shapes)))  # gbrp is stored G, B, R
+    return tuple(
+        _plane(picture.planes[stored], shape[1], format, name) for stored, shape in zip(order, shapes, strict=True)
+    )
+
+
+def _plane(plane: VideoPlane, columns: int, format: PixelFormat, name: str) -> Tensor:
+    """(rows, columns) uint8 or uint16 view of a plane without the padding at the end of its lines."""
+    if name.endswith("be"):
+        stored = np.frombuffer(plane, ">u2").reshape(-1, plane.line_size // 2)
+        return torch.from_numpy(stored[: plane.height, :columns].astype(np.uint16))
+    dtype = np.uint16 if format.depth > 8 else np.uint8
+    stored = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // np.dtype(dtype).itemsize)
+    return torch.from_numpy(stored[: plane.height, :columns])
+
+
+def _shifted_down(plane: Tensor, depth: int) -> Tensor:
+    return (plane.to(torch.int32) >> (16 - depth)).to(torch.uint16)
+
+
+def _palette_planes(picture: VideoFrame) -> tuple[Tensor, ...]:
+    indices = np.frombuffer(picture.planes[0], np.uint8).reshape(-1, picture.planes[0].line_size)
+    # The palette is 256 native-endian words 0xAARRGGBB.
+    words = np.frombuffer(picture.planes[1], np.uint32)[:256]
+    shown = words[indices[: picture.height, : picture.width]]
+    return tuple(torch.from_numpy(((shown >> shift) & 255).astype(np.uint8)) for shift in (16, 8, 0))

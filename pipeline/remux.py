@@ -1,0 +1,119 @@
+"""What is carried over from the source untouched: sound, subtitles, attachments, chapters, metadata."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from .job import Plan
+
+_STALE_KEYS = frozenset(
+    {
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "encoder",
+        "duration",
+        "timecode",
+        "bps",
+        "vendor_id",
+    }
+    | {"number_of_frames", "number_of_bytes"}
+)
+
+
+def copied_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata without what described the old file: brands, encoder, statistics."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in _STALE_KEYS and not key.upper().startswith("_STATISTICS") and "-eng" not in key
+    }
+
+
+def held_streams(plan: Plan, source: InputContainer, muxer: str) -> tuple[list[Stream], list[str]]:
+    """(streams that the container can hold, sentences on those that it cannot)."""
+    held, warnings = [], []
+    for info in plan.info.streams:
+        stream = source.streams[info.index]
+        if _is_remade(stream, source):
+            continue
+        if _can_hold(stream, muxer):
+            held.append(stream)
+        else:
+            what = " ".join(filter(None, (info.type, "stream", f"#{info.index}", f"({info.codec or 'unknown codec'})")))
+            warnings.append(f"{what} is left out: {plan.target.suffix} cannot hold it")
+    return held, warnings
+
+
+def _is_remade(stream: Stream, source: InputContainer) -> bool:
+    """Timecode and chapter tracks: the muxer makes them anew from metadata."""
+    if stream.type != "data":
+        return False
+    return "timecode" in stream.metadata or (bool(source.chapters()) and _codec_name(stream) in ("bin_data", ""))
+
+
+def _codec_name(stream: Stream) -> str:
+    return stream.codec_context.name if stream.codec_context else ""
+
+
+def _can_hold(stream: Stream, muxer: str) -> bool:
+    if stream.type == "attachment":
+        return muxer == "matroska"
+    if stream.type not in ("audio", "subtitle"):
+        return False
+    try:
+        # Some muxers accept a codec by name and refuse it in the header, so a header is tried.
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def shifted_chapters(plan: Plan, source: InputContainer) -> list[Any]:
+    """The source's chapters; of an excerpt those that lie in it, on its own time."""
+    chapters = source.chapters()
+    if not plan.is_excerpt:
+        return chapters
+    origin, end = excerpt_bounds(plan)
+    kept = []
+    for chapter in chapters:
+        base = chapter["time_base"]
+        first, last = (max(origin, min(end, chapter[key] * base)) for key in ("start", "end"))
+        if last > first:
+            kept.append({**chapter, "start": round((first - origin) / base), "end": round((last - origin) / base)})
+    return kept
+
+
+def excerpt_bounds(plan: Plan) -> tuple[Any, Any]:
+    """(first, end) of the plan's frames in seconds of the source, as Fractions."""
+    info = plan.info
+    end = info.pts[plan.stop] if plan.stop < len(info.pts) else info.end_pts
+    return info.pts[plan.start] * info.time_base, end * info.time_base
+
+
+def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[Packet]:
+    """Sound and subtitle packets of the source, each on the stream that it is copied to."""
+    origin, end = excerpt_bounds(plan)
+    wanted = [source.streams[index] for index, copy in copies.items() if copy.type in ("audio", "subtitle")]
+    for packet in source.demux(wanted):
+        if not packet.size or (packet.pts is None and packet.dts is None):
+            continue
+        if plan.is_excerpt:
+            when = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
+            if not origin <= when < end:
+                continue
+            shift = round(origin / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.stream = copies[packet.stream.index]
+        yield packet

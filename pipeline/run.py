@@ -1,0 +1,221 @@
+"""The main path. Start reading here: a frame's whole life is `_render`, a film's is `run`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from .container import join
+from .engine import Engine
+from .errors import PlanError
+from .exr import ExrWriter
+from .frame import Frame, LightLevels
+from .identity import check_source_unchanged
+from .job import Plan, make_engine
+from .mastering import static_metadata
+from .prefetch import prefetch
+from .progress import Progress, Silent
+from .reader import Reader
+from .segments import Receipt, SegmentStore, claimed, host_name, payload_sha256
+from .timeline import Segment
+from .writer import Writer, WriterSpec, sync, write_error
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished run has made."""
+
+    target: Path
+    frames: int
+    seconds: float
+    """Wall time of this run; what earlier runs had finished is not in it."""
+    light: LightLevels
+    bad_frames: int
+    """Source frames that were damaged or missing and were replaced."""
+    resumed: int
+    """Output frames that earlier runs had finished."""
+    warnings: tuple[str, ...]
+
+
+def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bool] = lambda: False) -> Report:
+    """Do the plan's segments that are not done yet, then join them into the result.
+
+    `cancelled` is asked before each frame; once true, KeyboardInterrupt is raised and finished segments stay.
+    """
+    progress, started = progress or Silent(), time.monotonic()
+    with claimed(plan) as store:
+        progress.stage("checking")
+        missing = store.missing()
+        total = len(plan.timeline.pts)
+        resumed = total - sum(_frames(plan, segment) for segment in missing)
+        progress.begin(plan.target.name, total, resumed)
+        try:
+            receipts = _finish_segments(plan, store, missing, progress, cancelled)
+            progress.stage("joining")
+            warnings = _assemble(plan, store, receipts)
+        finally:
+            progress.end()
+        store.remove()
+    light = _film_light(receipts)
+    bad = sum(receipt.bad_frames for receipt in receipts)
+    if bad:
+        warnings.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
+    for warning in warnings:
+        progress.warn(warning)
+    return Report(plan.target, total, time.monotonic() - started, light, bad, resumed, tuple(warnings))
+
+
+def _finish_segments(
+    plan: Plan, store: SegmentStore, missing: list[Segment], progress: Progress, cancelled: Callable[[], bool]
+) -> list[Receipt]:
+    """Receipts of all segments. What does not prove good once written is done once more, then given up."""
+    engine: Engine | None = None
+    for _ in range(2):
+        if missing:
+            progress.stage("loading")
+            engine = engine or make_engine(plan)
+            progress.stage("converting")
+            for neighbours in _runs(missing):
+                _render(plan, engine, store, neighbours, progress, cancelled)
+        receipts = store.receipts()
+        missing = [segment for segment in plan.segments if segment.index not in receipts]
+        if not missing:
+            return [receipts[segment.index] for segment in plan.segments]
+    raise PlanError(
+        f"{store.path(missing[0])} is not what was written to it",
+        "Check the disk, then run the same command again.",
+    )
+
+
+def _render(
+    plan: Plan,
+    engine: Engine,
+    store: SegmentStore,
+    segments: list[Segment],
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> None:
+    """Neighbouring segments in one pass: the decoder and the device go on working across their boundaries."""
+    start, stop = segments[0].start, segments[-1].stop
+    with Reader(plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going) as reader:
+        frames = prefetch(engine.stream(prefetch(reader)))
+        try:
+            for segment in segments:
+                _write_segment(plan, engine, store, segment, reader, _watched(frames, progress, cancelled))
+        finally:
+            frames.close()  # type: ignore[attr-defined]  # prefetch is a generator
+
+
+def _write_segment(
+    plan: Plan, engine: Engine, store: SegmentStore, segment: Segment, reader: Reader, frames: Iterator[Frame]
+) -> None:
+    started, light, written = time.monotonic(), LightLevels(), 0
+    temporary = store.temporary(segment)
+    with _writer(plan, segment, temporary) as out:
+        for frame in islice(frames, _frames(plan, segment)):
+            out.write(frame)
+            light, written = light.merge(frame.light or LightLevels()), written + 1
+    receipt = Receipt(
+        plan_id=plan.identity.plan_id,
+        index=segment.index,
+        frames=written,
+        sha256=payload_sha256(temporary),
+        max_nits=light.max_nits,
+        average_nits=light.average_nits,
+        bad_frames=sum(segment.start <= bad < segment.stop for bad in reader.bad_frames),
+        seconds=round(time.monotonic() - started, 3),
+        device=str(engine.device),
+        host=host_name(),
+        weights_sha256=plan.identity.weights_sha256,
+    )
+    store.finish(segment, temporary, receipt)
+
+
+def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter:
+    spec = WriterSpec(
+        preset=plan.preset,
+        width=plan.info.width,
+        height=plan.info.height,
+        sample_aspect_ratio=plan.info.sample_aspect_ratio,
+        frame_rate=plan.timeline.frame_rate,
+        peak=plan.mapping.peak,
+        field_order=plan.info.field_order if plan.info.interlaced and plan.deinterlace == "off" else 1,
+    )
+    if plan.is_sequence:
+        first = segment.start * plan.outputs_per_frame
+        return ExrWriter(temporary, spec, plan.target.name, first, plan.mapping.white)
+    return Writer(temporary, spec)
+
+
+def _watched(frames: Iterator[Frame], progress: Progress, cancelled: Callable[[], bool]) -> Iterator[Frame]:
+    for frame in frames:
+        if cancelled():
+            raise KeyboardInterrupt
+        yield frame
+        progress.advance(1)
+
+
+def _assemble(plan: Plan, store: SegmentStore, receipts: list[Receipt]) -> list[str]:
+    """Join the segments and put the result in place, complete or not at all."""
+    check_source_unchanged(plan)
+    paths = [store.path(segment) for segment in plan.segments]
+    if plan.is_sequence:
+        for path in (file for folder in paths for file in sorted(folder.iterdir())):
+            _place(path, plan.target.with_name(path.name))
+        return []
+    metadata = static_metadata(_film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
+    temporary = store.joined()
+    warnings = join(plan, paths, metadata, temporary)
+    try:
+        sync(temporary)
+        os.replace(temporary, plan.target)
+        sync(plan.target.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise write_error(error, plan.target) from None
+    return warnings
+
+
+def _place(path: Path, target: Path) -> None:
+    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there."""
+    temporary = target.with_name(f".{target.name}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+            sync(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise write_error(error, target) from None
+
+
+def _film_light(receipts: list[Receipt]) -> LightLevels:
+    light = LightLevels()
+    for receipt in receipts:
+        light = light.merge(receipt.light)
+    return light
+
+
+def _frames(plan: Plan, segment: Segment) -> int:
+    first, last = plan.output_frames(segment)
+    return last - first
+
+
+def _runs(segments: list[Segment]) -> Iterator[list[Segment]]:
+    """Groups of segments that follow each other without a gap."""
+    group: list[Segment] = []
+    for segment in segments:
+        if group and segment.index != group[-1].index + 1:
+            yield group
+            group = []
+        group.append(segment)
+    if group:
+        yield group

@@ -1,0 +1,112 @@
+"""When every output frame is shown, and where the film is cut into segments."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .probe import VideoInfo
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Exact times of all output frames."""
+
+    pts: array[int]
+    """Ascending, in `time_base`, one for each output frame."""
+    end_pts: int
+    """When the last frame ends."""
+    time_base: Fraction
+    frame_rate: Fraction
+    """Nominal frames a second, for codecs and muxers that ask for one."""
+
+    def duration(self, index: int) -> int:
+        """How long output frame `index` is shown, in `time_base`."""
+        following = self.pts[index + 1] if index + 1 < len(self.pts) else self.end_pts
+        return following - self.pts[index]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the film."""
+        return float((self.end_pts - self.pts[0]) * self.time_base)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the film that is written, verified and, after a crash, redone as a whole."""
+
+    index: int
+    start: int
+    """First source frame."""
+    stop: int
+    """Source frame after the last."""
+
+    @property
+    def name(self) -> str:
+        """File name without extension; sorts in the film's order."""
+        return f"seg_{self.index:06d}"
+
+
+def make_timeline(info: VideoInfo, start: int, stop: int, per_frame: int, rebase: bool) -> Timeline:
+    """Times of the output for source frames `start` to `stop`, `per_frame` outputs for each.
+
+    `rebase` moves the first frame to time zero, for excerpts; whole films keep the source's start.
+    """
+    pts = info.pts[start:stop]
+    end = info.pts[stop] if stop < len(info.pts) else info.end_pts
+    origin = pts[0] if rebase else 0
+    pts, end = array("q", (time - origin for time in pts)), end - origin
+    time_base, rate = info.time_base, info.frame_rate
+    if grid := _constant_rate(pts, time_base, rate):
+        pts, end, time_base = grid, grid[-1] + 1, 1 / rate
+    if per_frame == 2:
+        following = [*pts[1:], end]
+        fields = zip(pts, following, strict=True)
+        pts = array("q", (time for each, after in fields for time in (2 * each, each + after)))
+        end, time_base, rate = 2 * end, time_base / 2, rate * 2
+    return Timeline(pts, end, time_base, rate)
+
+
+def _constant_rate(pts: array[int], time_base: Fraction, rate: Fraction) -> array[int] | None:
+    """Frame numbers, where a coarse time base (Matroska's 1 ms) only rounded a constant frame rate.
+
+    Without this a 23.976 fps film from Matroska would be variable-rate in QuickTime, which editors refuse.
+    """
+    if time_base < Fraction(1, 1000) or not rate or 1 / rate <= time_base:
+        return None
+    numbers = array("q", (round(time * time_base * rate) for time in pts))
+    steps_by_one = all(after - before == 1 for before, after in zip(numbers, numbers[1:], strict=False))
+    close = all(abs(time - number / (rate * time_base)) <= 1 for time, number in zip(pts, numbers, strict=True))
+    return numbers if steps_by_one and close else None
+
+
+def cut(start: int, stop: int, frames: int) -> tuple[Segment, ...]:
+    """Segments of `frames` source frames each; boundaries depend on nothing but the arguments."""
+    starts = range(start, stop, frames)
+    return tuple(Segment(index, first, min(first + frames, stop)) for index, first in enumerate(starts))
+
+
+def timecode_after(timecode: str, frames: int, rate: Fraction) -> str:
+    """The SMPTE ST 12-1 timecode `frames` after `timecode`; drop-frame (a `;` or `.`) is counted as such."""
+    match = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", timecode.strip())
+    if not match or not frames:
+        return timecode
+    hours, minutes, seconds, count = (int(match[group]) for group in (1, 2, 3, 5))
+    nominal = round(rate)
+    # Drop-frame leaves out the first 2 (or 4 at 60) numbers of each minute that is not a multiple of ten.
+    dropped = 0 if match[4] == ":" else nominal // 15
+    whole_minutes = hours * 60 + minutes
+    number = (whole_minutes * 60 + seconds) * nominal + count - dropped * (whole_minutes - whole_minutes // 10)
+    number += frames
+    if dropped:
+        per_minute = 60 * nominal - dropped
+        per_ten = 10 * per_minute + dropped
+        tens, rest = divmod(number, per_ten)
+        number += dropped * 9 * tens
+        if rest >= dropped:
+            number += dropped * max(0, (rest - dropped) // per_minute)
+    seconds, count = divmod(number, nominal)
+    hours, minutes = seconds // 3600 % 24, seconds // 60 % 60
+    return f"{hours:02}:{minutes:02}:{seconds % 60:02}{match[4]}{count:02}"

@@ -1,0 +1,222 @@
+"""Frames -> one segment file (PyAV). The tags come from the preset's ColorSpec, the same one that made the pixels."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import av.error
+import numpy as np
+import torch
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from hdrunet_video.presets import Preset
+
+from .color.spec import ChromaLocation, PixelFormat
+from .errors import HdrunetError, OutputError, RetryError
+from .frame import Frame
+
+_EVEN = {"libx265": (16, 2), "libsvtav1": (16, 1)}
+"""(smallest side, multiple) of encoders that refuse other sizes; the last column and row are repeated to get there."""
+_ODD_SIZES = {"prores": "prores_ks"}
+"""Encoders that refuse odd widths, and the slower one that writes the same format at any size."""
+
+
+@dataclass(frozen=True)
+class WriterSpec:
+    """What all segments of a film have in common."""
+
+    preset: Preset
+    width: int
+    height: int
+    sample_aspect_ratio: Fraction
+    frame_rate: Fraction
+    peak: float
+    """Brightest luminance that was allowed, cd/m2: the mastering display's maximum."""
+    field_order: int = 1
+    """AVFieldOrder of the result: 1, progressive, unless interlaced material passed through."""
+
+
+def coded_size(spec: WriterSpec) -> tuple[int, int]:
+    """(width, height) that the encoder gets: the picture's own, enlarged where the encoder cannot take it."""
+    smallest, multiple = _EVEN.get(spec.preset.codec, (1, 1))
+    if spec.preset.format.chroma_shift == (0, 0):
+        multiple = 1
+    width, height = (max(smallest, -(-side // multiple) * multiple) for side in (spec.width, spec.height))
+    return width, height
+
+
+class Writer:
+    """Writes the frames of one segment to `path`, numbered from 0; the join puts the film's times on them.
+
+    A context manager: leaving it normally completes the file and syncs it to disk, leaving it by an exception
+    removes the file. Raises OutputError (73), or RetryError (75) where the disk is full.
+    """
+
+    def __init__(self, path: Path, spec: WriterSpec) -> None:
+        self._path, self._spec, self._count = path, spec, 0
+        self._size = coded_size(spec)
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings to stderr otherwise
+        try:
+            # Without bitexact, Matroska files carry random ids and no two runs give the same bytes.
+            self._container: OutputContainer = av.open(
+                f"file:{path.absolute()}",
+                "w",
+                format=spec.preset.segment_container,
+                options={"fflags": "+bitexact"},
+            )
+            self._stream = self._add_stream()
+            self._container.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            self._discard()
+            raise _encoder_error(error, spec) from None
+
+    def _add_stream(self) -> VideoStream:
+        spec, preset, color = self._spec, self._spec.preset, self._spec.preset.color
+        codec = _ODD_SIZES.get(preset.codec, preset.codec) if self._size[0] % 2 else preset.codec
+        stream = self._container.add_stream(codec, rate=spec.frame_rate, options=encoder_options(spec))
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = self._size
+        stream.pix_fmt = preset.pixel_format
+        context = stream.codec_context
+        context.time_base = stream.time_base = 1 / spec.frame_rate
+        context.color_primaries, context.color_trc = color.primaries, color.transfer
+        context.colorspace, context.color_range = color.matrix, color.range
+        if preset.format.chroma_shift[1]:
+            context.chroma_sample_location = color.chroma_location
+        context.sample_aspect_ratio = spec.sample_aspect_ratio
+        context.field_order = spec.field_order
+        if preset.codec_tag:
+            context.codec_tag = preset.codec_tag
+        return stream
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame."""
+        picture = to_picture(frame, self._size)
+        picture.pts, picture.time_base = self._count, 1 / self._spec.frame_rate
+        self._count += 1
+        try:
+            for packet in self._stream.encode(picture):
+                self._container.mux(packet)
+        except (av.error.FFmpegError, OSError) as error:
+            raise write_error(error, self._path) from None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._discard()
+            return
+        try:
+            for packet in self._stream.encode(None):
+                self._container.mux(packet)
+            self._container.close()
+            sync(self._path)
+        except (av.error.FFmpegError, OSError) as failure:
+            self._discard()
+            raise write_error(failure, self._path) from None
+
+    def _discard(self) -> None:
+        container = getattr(self, "_container", None)
+        if container is not None:
+            try:
+                container.close()
+            except (av.error.FFmpegError, OSError):
+                pass  # the file goes anyway
+        self._path.unlink(missing_ok=True)
+
+
+def encoder_options(spec: WriterSpec) -> dict[str, str]:
+    """The preset's options, with the mastering display (P3-D65, ST 2086) where the codec carries it itself.
+
+    MaxCLL and MaxFALL are 1 here and replaced at the join, when the whole film has been measured.
+    """
+    options, preset = dict(spec.preset.options), spec.preset
+    if preset.transfer != "pq":
+        return options
+    if preset.static_metadata == "hevc":
+        display = f"G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L({round(spec.peak * 10000)},1)"
+        extra = f"master-display={display}:max-cll=1,1"
+        options["x265-params"] = ":".join(filter(None, (options.get("x265-params"), extra)))
+    if preset.static_metadata == "av1":
+        display = f"G(0.265,0.69)B(0.15,0.06)R(0.68,0.32)WP(0.3127,0.329)L({spec.peak:.4f},0.0001)"
+        extra = f"mastering-display={display}:content-light=1,1"
+        options["svtav1-params"] = ":".join(filter(None, (options.get("svtav1-params"), extra)))
+    return options
+
+
+def to_picture(frame: Frame, size: tuple[int, int]) -> VideoFrame:
+    """FFmpeg's frame of `size` (width, height) with the planes and tags of `frame`, edges repeated to fill it."""
+    format, color = frame.format, frame.color
+    picture = VideoFrame(size[0], size[1], format.name)
+    shapes = format.plane_shapes(*size)
+    if format.name.startswith("rgb48"):
+        packed = torch.stack(tuple(_enlarged(plane, shapes[0]) for plane in frame.planes), dim=-1)
+        _fill(picture, 0, packed.flatten(1), format)
+    else:
+        stored = (1, 2, 0) if format.model == "rgb" else range(len(shapes))  # gbrp is stored G, B, R
+        for number, component in enumerate(stored):
+            _fill(picture, number, _enlarged(frame.planes[component], shapes[component]), format)
+    picture.color_primaries, picture.color_trc = color.primaries, color.transfer
+    picture.colorspace, picture.color_range = color.matrix, color.range
+    if color.chroma_location is not ChromaLocation.UNSPECIFIED and format.chroma_shift[1]:
+        picture.chroma_location = color.chroma_location
+    return picture
+
+
+def _enlarged(plane: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(plane.shape) == shape:
+        return plane
+    rows = torch.arange(shape[0]).clamp(max=plane.shape[0] - 1)
+    columns = torch.arange(shape[1]).clamp(max=plane.shape[1] - 1)
+    return plane[rows][:, columns]
+
+
+def _fill(picture: VideoFrame, number: int, values: Tensor, format: PixelFormat) -> None:
+    plane = picture.planes[number]
+    dtype = ">u2" if format.name.endswith("be") else "<u2"
+    stored = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // 2)
+    stored[: values.shape[0], : values.shape[1]] = values.numpy()
+
+
+def sync(path: Path) -> None:
+    """Force a file's bytes to the disk, so that a rename after it cannot outlive them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_error(error: Exception, path: Path) -> HdrunetError:
+    """The error that tells a user why a file could not be written."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return RetryError(
+            f"the disk of {path.parent} is full",
+            "Make room; the same command goes on from the finished segments.",
+        )
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(f"{path} cannot be written: {reason}", "Check the folder's permissions and the disk.")
+
+
+def _encoder_error(error: Exception, spec: WriterSpec) -> HdrunetError:
+    if isinstance(error, OSError) and not isinstance(error, av.error.ArgumentError):
+        return write_error(error, Path("the segment"))
+    preset = spec.preset
+    return OutputError(
+        f"the encoder {preset.codec} refuses {spec.width}x{spec.height} {preset.pixel_format} with the options "
+        f"{encoder_options(spec)}",
+        "Take another --preset (ffv1 and png16 write any size), or check --set video.options.",
+    )
