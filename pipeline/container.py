@@ -1,4 +1,4 @@
-"""Join: finished segments and the source's sound, subtitles, chapters and metadata -> one file. Nothing is re-encoded."""
+"""Join: segments and the source's sound, subtitles, chapters and metadata -> one file. Nothing is re-encoded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
 from .probe import open_media
-from .remux import copied_metadata, held_streams, shifted_chapters, source_packets
+from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets
 from .timeline import timecode_after
 from .writer import write_error
 
@@ -68,6 +68,8 @@ def _add_video(plan: Plan, out: OutputContainer, template: VideoStream, metadata
         # The muxer would choose a tag of its own: 4444 XQ became 422 HQ.
         video.codec_context.codec_tag = plan.preset.codec_tag or template.codec_context.codec_tag
     video.time_base = plan.timeline.time_base
+    if plan.timeline.is_constant:
+        video.codec_context.framerate = plan.timeline.frame_rate
     video.codec_context.sample_aspect_ratio = plan.info.sample_aspect_ratio
     if metadata and plan.preset.static_metadata == "hevc" and template.codec_context.extradata:
         video.codec_context.extradata = patch_hevc_extradata(
@@ -94,7 +96,7 @@ def _add_copies(out: OutputContainer, source: InputContainer, streams: list[Stre
 def _mux(
     plan: Plan,
     out: OutputContainer,
-    video: Iterator[Packet],
+    video: Iterator[AnyPacket],
     source: InputContainer,
     copies: dict[int, Stream],
 ) -> None:
@@ -113,7 +115,7 @@ def _mux(
         out.mux(packet)
 
 
-def _timed(packets: Iterator[Packet]) -> Iterator[tuple[float, Packet]]:
+def _timed(packets: Iterator[AnyPacket]) -> Iterator[tuple[float, AnyPacket]]:
     for packet in packets:
         when = packet.dts if packet.dts is not None else packet.pts
         yield float((when or 0) * packet.time_base), packet
@@ -121,7 +123,7 @@ def _timed(packets: Iterator[Packet]) -> Iterator[tuple[float, Packet]]:
 
 def _video_packets(
     plan: Plan, segments: list[Path], video: VideoStream, metadata: StaticMetadata | None
-) -> Iterator[Packet]:
+) -> Iterator[AnyPacket]:
     """Coded packets of all segments in coding order, with the times of the plan instead of the segment's own."""
     timeline, extradata = plan.timeline, b""
     delay = max(_reorder_delay(path, timeline.frame_rate) for path in segments)
@@ -141,11 +143,11 @@ def _video_packets(
             raise PlanError(f"{path} does not hold all of frames {first} to {last - 1} of the film", "")
 
 
-def _coded(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def _coded(container: InputContainer, stream: Stream) -> Iterator[AnyPacket]:
     return (packet for packet in container.demux(stream) if packet.size)
 
 
-def _display_number(packet: Packet, count: int, rate: Fraction, container: str) -> int:
+def _display_number(packet: AnyPacket, count: int, rate: Fraction, container: str) -> int:
     if "matroska" in container:
         return count  # times are rounded to 1 ms, and only codecs without reordering are written there
     return round((packet.pts or 0) * packet.time_base * rate)
@@ -166,8 +168,8 @@ def _same_extradata(stream: VideoStream, expected: bytes, path: Path) -> bytes:
 
 
 def _restamped(
-    plan: Plan, packet: Packet, shown: int, decoded: int, video: VideoStream, metadata: StaticMetadata | None
-) -> Packet:
+    plan: Plan, packet: AnyPacket, shown: int, decoded: int, video: VideoStream, metadata: StaticMetadata | None
+) -> AnyPacket:
     timeline = plan.timeline
     if metadata and plan.preset.static_metadata == "hevc" and packet.is_keyframe:
         packet = _replaced(packet, patch_hevc_packet(bytes(packet), metadata.max_cll, metadata.max_fall))
@@ -183,7 +185,7 @@ def _restamped(
     return packet
 
 
-def _replaced(packet: Packet, data: bytes) -> Packet:
+def _replaced(packet: AnyPacket, data: bytes) -> AnyPacket:
     copy = Packet(data)
     copy.is_keyframe = packet.is_keyframe
     return copy

@@ -211,8 +211,8 @@ def _light_mapping(job: Job, preset: Preset) -> LightMapping:
         raise UsageError(f"--peak {mapping.peak:g} does not fit HLG, whose nominal peak is 1000 cd/m2", "--peak 1000")
     if mapping.knee_nits < mapping.white:
         raise UsageError(
-            f"--peak {mapping.peak:g} would darken reference white: its roll-off begins at {mapping.knee_nits:.0f} cd/m2, "
-            f"below --white {mapping.white:g}",
+            f"--peak {mapping.peak:g} would darken reference white: its roll-off begins at {mapping.knee_nits:.0f} "
+            f"cd/m2, below --white {mapping.white:g}",
             "Raise --peak (600 works with white 203) or lower --white.",
         )
     return mapping
@@ -253,8 +253,7 @@ def _check_encoder(preset: Preset) -> None:
     names = [format.name for format in formats]
     if names and preset.pixel_format not in names:
         raise UsageError(
-            f"the encoder {preset.codec} does not take {preset.pixel_format}",
-            f"It takes {', '.join(name for name in names if '10' in name or '12' in name or '16' in name or '48' in name)}.",
+            f"the encoder {preset.codec} does not take {preset.pixel_format}", f"It takes {', '.join(names)}."
         )
 
 

@@ -51,7 +51,7 @@ def _patch_nal(nal: bytes, max_cll: int, max_fall: int) -> bytes:
         if kind == _CONTENT_LIGHT_LEVEL and size == 4:
             payload[position : position + 4] = struct.pack(">HH", max_cll, max_fall)
         position += size
-    return nal[:2] + _escaped(payload)
+    return nal[:2] + _escaped(bytes(payload))
 
 
 def _sei_number(payload: bytearray, position: int) -> tuple[int, int]:

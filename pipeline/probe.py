@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import av.error
 from av.container import InputContainer
+from av.rational import AVRational
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -251,8 +252,8 @@ def _describe(
     facts: os.stat_result,
 ) -> VideoInfo:
     context = stream.codec_context
-    rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-    time_base = 1 / Fraction(rate) if index.synthetic else Fraction(stream.time_base or Fraction(1, 90000))
+    rate = _fraction(stream.guessed_rate) or _fraction(stream.average_rate) or Fraction(25)
+    time_base = 1 / rate if index.synthetic else _fraction(stream.time_base) or Fraction(1, 90000)
     if not index.pts:
         raise InputError(f"{path} holds no frame that is shown", "Its edit list may hide all of them.")
     step = max(1, round(1 / (rate * time_base)))
@@ -268,9 +269,9 @@ def _describe(
         height=first.height,
         format=format,
         color=_tags(first, context),
-        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
+        sample_aspect_ratio=_fraction(stream.sample_aspect_ratio) or Fraction(1),
         rotation=first.rotation,
-        frame_rate=Fraction(rate),
+        frame_rate=rate,
         time_base=time_base,
         pts=index.pts,
         end_pts=index.end_pts,
@@ -285,6 +286,11 @@ def _describe(
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
     )
+
+
+def _fraction(value: AVRational | Fraction | None) -> Fraction | None:
+    """None where FFmpeg's rational is unset, 0/1."""
+    return Fraction(value.numerator, value.denominator) if value else None
 
 
 def _tags(frame: VideoFrame, context: av.VideoCodecContext) -> ColorSpec:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.filter import Graph
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
@@ -104,9 +105,9 @@ class Reader:
 
     def _decoded(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
         where = {pts: index for index, pts in enumerate(self.info.pts) if start <= index < stop}
-        stream = self._seek(start)
+        container, stream = self._seek(start)
         count = -1
-        for packet in stream.container.demux(stream):
+        for packet in container.demux(stream):
             for picture in self._decode(packet):
                 count += 1
                 index = where.get(picture.pts) if self.info.seekable and picture.pts is not None else count
@@ -118,13 +119,13 @@ class Reader:
                 self._check_picture(picture, index)
                 yield index, picture
 
-    def _seek(self, start: int) -> VideoStream:
-        """The stream, placed so that the next pictures lead up to frame `start`."""
+    def _seek(self, start: int) -> tuple[InputContainer, VideoStream]:
+        """The file and its stream, placed so that the next pictures lead up to frame `start`."""
         self._stack.close()
         container: InputContainer = self._stack.enter_context(open_media(self.info.path))
         stream = video_stream(container, self.info.path)
         if start == 0 or not self.info.seekable:
-            return stream
+            return container, stream
         target = self.info.pts[start]
         step = max(1, round(1 / self.info.time_base))
         for back in (0, 1, 2, 4, 8, 16, 32):
@@ -132,12 +133,12 @@ class Reader:
                 container.seek(max(target - back * step, self.info.pts[0]), stream=stream, backward=True)
                 if self._first_pts(container, stream) <= target:
                     container.seek(max(target - back * step, self.info.pts[0]), stream=stream, backward=True)
-                    return stream
+                    return container, stream
             except av.error.FFmpegError:
                 break
         self._stack.close()
         container = self._stack.enter_context(open_media(self.info.path))
-        return video_stream(container, self.info.path)
+        return container, video_stream(container, self.info.path)
 
     def _first_pts(self, container: InputContainer, stream: VideoStream) -> int:
         """Time of the first picture that decodes from here; a seek may land after the wanted one."""
@@ -147,7 +148,7 @@ class Reader:
                     return int(picture.pts)
         return self.info.pts[-1] + 1
 
-    def _decode(self, packet: av.Packet) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         try:
             return [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
         except av.error.InvalidDataError:
@@ -224,7 +225,7 @@ def component_planes(picture: VideoFrame, format: PixelFormat) -> tuple[Tensor, 
         return _palette_planes(picture)
     if name in _CHANNELS:
         count, order = _CHANNELS[name]
-        packed = _plane(picture.planes[0], picture.width * count, format, name).unflatten(1, (-1, count))
+        packed = _plane(picture.planes[0], picture.width * count, format, name).reshape(picture.height, -1, count)
         return tuple(packed[:, :, order.index(channel)] for channel in "rgb")
     if name in ("yuyv422", "uyvy422"):
         columns = shapes[1][1] * 4
@@ -241,9 +242,9 @@ def component_planes(picture: VideoFrame, format: PixelFormat) -> tuple[Tensor, 
         )
         # P010 and P012 keep their bits at the top of the 16.
         return tuple(_shifted_down(plane, format.depth) for plane in planes) if name[0] == "p" else planes
-    order = (2, 0, 1) if format.model == "rgb" else tuple(range(len(shapes)))  # gbrp is stored G, B, R
+    stored_at = (2, 0, 1) if format.model == "rgb" else range(len(shapes))  # gbrp is stored G, B, R
     return tuple(
-        _plane(picture.planes[stored], shape[1], format, name) for stored, shape in zip(order, shapes, strict=True)
+        _plane(picture.planes[stored], shape[1], format, name) for stored, shape in zip(stored_at, shapes, strict=False)
     )
 
 

@@ -14,6 +14,8 @@ from av.stream import Stream
 
 from .job import Plan
 
+type AnyPacket = Packet[Stream]
+
 _STALE_KEYS = frozenset(
     {
         "major_brand",
@@ -101,7 +103,7 @@ def excerpt_bounds(plan: Plan) -> tuple[Any, Any]:
     return info.pts[plan.start] * info.time_base, end * info.time_base
 
 
-def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[Packet]:
+def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[AnyPacket]:
     """Sound and subtitle packets of the source, each on the stream that it is copied to."""
     origin, end = excerpt_bounds(plan)
     wanted = [source.streams[index] for index, copy in copies.items() if copy.type in ("audio", "subtitle")]
@@ -109,8 +111,8 @@ def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stre
         if not packet.size or (packet.pts is None and packet.dts is None):
             continue
         if plan.is_excerpt:
-            when = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
-            if not origin <= when < end:
+            when = packet.pts if packet.pts is not None else packet.dts
+            if when is None or not origin <= when * packet.time_base < end:
                 continue
             shift = round(origin / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift

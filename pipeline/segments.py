@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -125,10 +125,8 @@ class SegmentStore:
         self.sweep()
         for left in (*self.folder.glob("seg_[0-9]*"), self.folder / "lock"):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-        try:
+        with suppress(OSError):  # somebody else's files are in it: not ours to delete
             self.folder.rmdir()
-        except OSError:
-            pass  # somebody else's files are in it: not ours to delete
 
     def sweep(self, who: str = "*") -> None:
         """Delete half-written files: those of `who`, or of processes that were killed."""

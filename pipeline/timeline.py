@@ -6,6 +6,7 @@ import re
 from array import array
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from .probe import VideoInfo
 
@@ -26,6 +27,12 @@ class Timeline:
         """How long output frame `index` is shown, in `time_base`."""
         following = self.pts[index + 1] if index + 1 < len(self.pts) else self.end_pts
         return following - self.pts[index]
+
+    @property
+    def is_constant(self) -> bool:
+        """True where every frame is shown for the same time, up to one tick of rounding."""
+        tick = 1 / (self.frame_rate * self.time_base)
+        return all(abs(after - before - tick) <= 1 for before, after in pairwise(self.pts))
 
     @property
     def seconds(self) -> float:
@@ -77,7 +84,7 @@ def _constant_rate(pts: array[int], time_base: Fraction, rate: Fraction) -> arra
     if time_base < Fraction(1, 1000) or not rate or 1 / rate <= time_base:
         return None
     numbers = array("q", (round(time * time_base * rate) for time in pts))
-    steps_by_one = all(after - before == 1 for before, after in zip(numbers, numbers[1:], strict=False))
+    steps_by_one = all(after - before == 1 for before, after in pairwise(numbers))
     close = all(abs(time - number / (rate * time_base)) <= 1 for time, number in zip(pts, numbers, strict=True))
     return numbers if steps_by_one and close else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -130,10 +131,8 @@ class Writer:
     def _discard(self) -> None:
         container = getattr(self, "_container", None)
         if container is not None:
-            try:
+            with suppress(av.error.FFmpegError, OSError):  # the file goes anyway
                 container.close()
-            except (av.error.FFmpegError, OSError):
-                pass  # the file goes anyway
         self._path.unlink(missing_ok=True)
 
 

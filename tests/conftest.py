@@ -1,0 +1,66 @@
+"""What all tests share: clips made on the spot, an identity checkpoint, and tools that are not ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    """Run Debian's ffmpeg; tests that need a clip make it with this."""
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, stdin=subprocess.DEVNULL, timeout=120
+    )
+
+
+def ffprobe(path: Path, *arguments: str) -> dict[str, Any]:
+    """What Debian's ffprobe says of a file, as JSON."""
+    command = ["ffprobe", "-v", "error", "-of", "json", *arguments, str(path)]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def mediainfo(path: Path, kind: str = "Video") -> dict[str, str]:
+    """What mediainfo says of the first stream of a kind, with its own names."""
+    output = subprocess.run(["mediainfo", "--Output=JSON", str(path)], check=True, capture_output=True, text=True)
+    tracks = json.loads(output.stdout)["media"]["track"]
+    return next(track for track in tracks if track["@type"] == kind)
+
+
+def hdrunet(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run our command line as a user does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "hdrunet_video", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        timeout=180,
+    )
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the clips of this session."""
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="session")
+def clip(clips: Path) -> Path:
+    """Ten frames of 64x48 H.264 with B-frames and sound, BT.709 limited, tagged; 24 fps."""
+    path = clips / "clip.mp4"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=24:duration=0.41667"),
+        *("-f", "lavfi", "-i", "sine=frequency=440:duration=0.41667"),
+        *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-bf", "2"),
+        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+        *("-frames:v", "10", "-c:a", "aac", path),
+    )
+    return path
