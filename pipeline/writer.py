@@ -29,6 +29,8 @@ _EVEN = {"libx265": (16, 2), "libsvtav1": (16, 1)}
 """(smallest side, multiple) of encoders that refuse other sizes; the last column and row are repeated to get there."""
 _ODD_SIZES = {"prores": "prores_ks"}
 """Encoders that refuse odd widths, and the slower one that writes the same format at any size."""
+_UNORDERED = 2
+"""Frames that are too few to be coded out of order. x265 gives them decoding times from uninitialised memory."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Writer:
             self._stream = self._add_stream()
             self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
-            self._discard()
+            self.abandon()
             raise _encoder_error(error, spec) from None
 
     def _add_stream(self) -> VideoStream:
@@ -117,18 +119,21 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._discard()
+            self.abandon()
             return
         try:
             for packet in self._stream.encode(None):
+                if self._count <= _UNORDERED:
+                    packet.dts = packet.pts
                 self._container.mux(packet)
             self._container.close()
             sync(self._path)
         except (av.error.FFmpegError, OSError) as failure:
-            self._discard()
+            self.abandon()
             raise write_error(failure, self._path) from None
 
-    def _discard(self) -> None:
+    def abandon(self) -> None:
+        """Give the segment up and remove its file."""
         container = getattr(self, "_container", None)
         if container is not None:
             with suppress(av.error.FFmpegError, OSError):  # the file goes anyway

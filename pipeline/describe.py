@@ -1,0 +1,108 @@
+"""What a plan will do, in words and as JSON: `--dry-run`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from .color.spec import PixelFormat
+from .engine import Engine
+from .frame import Frame
+from .job import Plan, make_engine
+from .segments import SegmentStore
+
+# Bits a pixel that the bundled presets were measured to write (README, "Presets"); others are not guessed.
+_BITS_PER_PIXEL: dict[str, float] = {}
+_TRIAL = (256, 144)
+
+
+def describe(plan: Plan) -> str:
+    """A few lines for a person. Loads the engine and computes a small picture, to say how long it will take."""
+    given = facts(plan)
+    info, light = plan.info, given["light"]
+    rows = [
+        (str(info.path), f"{given['width']}x{given['height']}, {given['frame_rate']:.6g} fps, {given['frames']} frames"),
+        ("", f"{info.codec} {info.format.name}, {_tags(plan)}"),
+        *(("  assumed", line) for line in plan.assumptions),
+        *(("  carried", f"{each.type} {each.codec} {each.language}".rstrip()) for each in info.streams),
+        ("preset", f"{plan.preset.name}: {plan.preset.description}"),
+        ("light", f"white {light['white']:g} cd/m2, peak {light['peak']:g} cd/m2, gamma {light['display_gamma']:g}"),
+        ("engine", f"{plan.job.model}, {given['precision']} on {given['device']}, {given['tile']}"),
+        ("segments", f"{given['segments']} in {plan.work}, {given['segments_found']} found there"),
+        (str(plan.target), f"would be written: {_duration(given['seconds'])} of film{_size(given)}"),
+        ("", f"in about {_duration(given['estimated_seconds'])} on this machine"),
+    ]
+    if plan.deinterlace != "off":
+        rows.insert(2, ("", f"interlaced: one frame for each {plan.deinterlace}, by bwdif"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in rows)
+
+
+def facts(plan: Plan) -> dict[str, Any]:
+    """The same for programs: numbers in pixels, frames, seconds, cd/m2 and bytes."""
+    engine = make_engine(plan)
+    info, store = plan.info, SegmentStore(plan)
+    frames = len(plan.timeline.pts)
+    bits = _BITS_PER_PIXEL.get(plan.preset.name)
+    tile = engine.tile_for(info.width, info.height)
+    return {
+        "input": str(info.path),
+        "output": str(plan.target),
+        "width": info.width,
+        "height": info.height,
+        "frames": frames,
+        "frame_rate": float(plan.timeline.frame_rate),
+        "seconds": round(plan.timeline.seconds, 3),
+        "codec": info.codec,
+        "pixel_format": info.format.name,
+        "matrix": plan.color.matrix.name,
+        "primaries": plan.color.primaries.name,
+        "range": plan.color.range.name,
+        "assumptions": list(plan.assumptions),
+        "deinterlace": plan.deinterlace,
+        "preset": plan.preset.name,
+        "light": {key: getattr(plan.mapping, key) for key in ("white", "peak", "display_gamma")},
+        "device": str(engine.device),
+        "precision": engine.precision,
+        "tile": "whole frame" if tile is None else f"tiles of {tile[0]}x{tile[1]}",
+        "segments": len(plan.segments),
+        "segments_found": sum(store.path(segment).exists() for segment in plan.segments),
+        "estimated_seconds": round(frames * seconds_per_frame(engine, plan), 1),
+        "estimated_bytes": None if bits is None else round(bits / 8 * info.width * info.height * frames),
+    }
+
+
+def seconds_per_frame(engine: Engine, plan: Plan) -> float:
+    """Time of a small picture on this engine, scaled to the plan's size; the network's time is linear in pixels."""
+    width, height = min(_TRIAL[0], plan.info.width), min(_TRIAL[1], plan.info.height)
+    picture = torch.full((height, width), 128, dtype=torch.uint8)
+    frame = Frame((picture,) * 3, PixelFormat("yuv444p", "yuv", 8), plan.color)
+    engine(frame)
+    started = time.perf_counter()
+    engine(frame)
+    return (time.perf_counter() - started) * plan.info.width * plan.info.height / (width * height)
+
+
+def _tags(plan: Plan) -> str:
+    color = plan.color
+    return f"{color.matrix.name}, {color.range.name.lower()} range"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _size(given: dict[str, Any]) -> str:
+    size = given["estimated_bytes"]
+    if size is None:
+        return ""
+    unit, scale = next(
+        pair for pair in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1.0)) if size >= pair[1] or pair[1] == 1.0
+    )
+    return f", roughly {size / scale:.3g} {unit}"

@@ -1,0 +1,111 @@
+"""What this machine can do and what is missing, each by trying it: `--doctor`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hdrunet_video.presets import load_preset, preset_names
+
+from .errors import HdrunetError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    good: bool
+    text: str
+    hint: str = ""
+    optional: bool = False
+    """True where conversions work without it."""
+
+    def __str__(self) -> str:
+        mark = "ok     " if self.good else "missing" if self.optional else "FAILED "
+        hint = f"\n{'':32}{self.hint}" if self.hint and not self.good else ""
+        return f"{mark}  {self.name:<22} {self.text}{hint}"
+
+
+def examine() -> list[Finding]:
+    """All findings, in the order in which they matter."""
+    checks: list[Callable[[], Iterator[Finding]]] = [_packages, _device, _weights, _presets, _exr, _vapoursynth]
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings.extend(check())
+        except Exception as error:  # a check that breaks is itself a finding
+            name = check.__name__.removeprefix("_")
+            findings.append(Finding(name, False, f"{type(error).__name__}: {error}", "pip install --force-reinstall ."))
+    return findings
+
+
+def _packages() -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", sys.version_info >= (3, 12), python, "Install Python 3.12 or later.")
+    for name in ("torch", "av", "numpy", "vapoursynth", "tqdm", "safetensors"):
+        try:
+            yield Finding(name, True, version(name))
+        except PackageNotFoundError:
+            yield Finding(name, False, "not installed", f"pip install {name}")
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("cpu", True, f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    if not torch.cuda.is_available():
+        yield Finding("cuda", False, "no CUDA device", "Conversions run on the CPU, which is slow.", optional=True)
+        return
+    for number in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(number)
+        sum_of_ones = float(torch.ones(8, device=f"cuda:{number}").sum())
+        text = f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB"
+        yield Finding(f"cuda:{number}", sum_of_ones == 8.0, text, "The driver does not compute; update it.")
+
+
+def _weights() -> Iterator[Finding]:
+    from .network.weights import load_network, weights_sha256
+
+    try:
+        load_network()
+        yield Finding("weights", True, f"bundled, SHA-256 {weights_sha256(None)[:16]}")
+    except HdrunetError as error:
+        yield Finding("weights", False, str(error), "Install the package again.")
+
+
+def _presets() -> Iterator[Finding]:
+    """Opens every preset's encoder on a small picture."""
+    from .writer import Writer, WriterSpec
+
+    for name in preset_names():
+        preset = load_preset(name)
+        if preset.codec == "exr":
+            continue
+        with TemporaryDirectory() as folder:
+            spec = WriterSpec(preset, 64, 64, Fraction(1), Fraction(24), 1000.0)
+            try:
+                writer = Writer(Path(folder) / "trial", spec)
+                writer.abandon()
+                yield Finding(f"preset {name}", True, f"{preset.codec} {preset.pixel_format}")
+            except HdrunetError as error:
+                yield Finding(f"preset {name}", False, str(error), "This PyAV was built without the encoder.")
+
+
+def _exr() -> Iterator[Finding]:
+    there = find_spec("OpenEXR") is not None
+    text = version("OpenEXR") if there else "not installed"
+    yield Finding("preset exr", there, f"OpenEXR {text}", "pip install 'hdrunet-video[exr]'", optional=True)
+
+
+def _vapoursynth() -> Iterator[Finding]:
+    import vapoursynth
+
+    text = f"VapourSynth {vapoursynth.core.version_number()}"
+    yield Finding("vapoursynth core", True, text)
