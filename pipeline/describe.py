@@ -13,9 +13,7 @@ from .frame import Frame
 from .job import Plan, make_engine
 from .segments import SegmentStore
 
-# Bits a pixel that the bundled presets were measured to write (README, "Presets"); others are not guessed.
-_BITS_PER_PIXEL: dict[str, float] = {}
-_TRIAL = (256, 144)
+_TRIAL = (640, 360)
 
 
 def describe(plan: Plan) -> str:
@@ -23,7 +21,10 @@ def describe(plan: Plan) -> str:
     given = facts(plan)
     info, light = plan.info, given["light"]
     rows = [
-        (str(info.path), f"{given['width']}x{given['height']}, {given['frame_rate']:.6g} fps, {given['frames']} frames"),
+        (
+            str(info.path),
+            f"{given['width']}x{given['height']}, {given['frame_rate']:.6g} fps, {given['frames']} frames",
+        ),
         ("", f"{info.codec} {info.format.name}, {_tags(plan)}"),
         *(("  assumed", line) for line in plan.assumptions),
         *(("  carried", f"{each.type} {each.codec} {each.language}".rstrip()) for each in info.streams),
@@ -45,7 +46,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     engine = make_engine(plan)
     info, store = plan.info, SegmentStore(plan)
     frames = len(plan.timeline.pts)
-    bits = _BITS_PER_PIXEL.get(plan.preset.name)
+    bits = plan.preset.bits_per_pixel
     tile = engine.tile_for(info.width, info.height)
     return {
         "input": str(info.path),
@@ -70,7 +71,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "segments": len(plan.segments),
         "segments_found": sum(store.path(segment).exists() for segment in plan.segments),
         "estimated_seconds": round(frames * seconds_per_frame(engine, plan), 1),
-        "estimated_bytes": None if bits is None else round(bits / 8 * info.width * info.height * frames),
+        "estimated_bytes": None if not bits else round(bits / 8 * info.width * info.height * frames),
     }
 
 

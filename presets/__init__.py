@@ -52,6 +52,8 @@ class Preset:
     """Where light levels go besides the container: `hevc` SEI, `av1` OBU, or `container` alone."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Options of the encoder, as FFmpeg names them."""
+    bits_per_pixel: float = 0.0
+    """What a typical film takes, for --dry-run's estimate; 0 where nobody knows."""
 
     @property
     def format(self) -> PixelFormat:
@@ -77,7 +79,11 @@ class Preset:
 _TRANSFERS = {"pq": Transfer.PQ, "hlg": Transfer.HLG, "linear": Transfer.LINEAR}
 _TOP = {"name": str, "description": str, "extensions": list}
 _TABLES: dict[str, dict[str, type]] = {
-    "video": {"codec": str, "pixel_format": str, "codec_tag": str, "static_metadata": str, "options": dict},
+    "video": {
+        **dict.fromkeys(("codec", "pixel_format", "codec_tag", "static_metadata"), str),
+        "bits_per_pixel": float,
+        "options": dict,
+    },
     "color": {"transfer": str, "dither": bool},
     "segment": {"container": str, "frames": int},
 }
@@ -166,7 +172,14 @@ def _check(document: dict[str, Any], source: str) -> None:
         )
 
 
-_KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number like 3.5",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 
 
 def _flatten(document: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -211,8 +224,8 @@ def _preset(document: Mapping[str, Any], source: str) -> Preset:
     values = {
         **{key: document[key] for key in ("name", "description")},
         "extensions": tuple(document["extensions"]),
-        **{key: video[key] for key in ("codec", "pixel_format", "codec_tag", "static_metadata") if key in video},
-        **{key: color[key] for key in ("transfer", "dither") if key in color},
+        **{key: value for key, value in video.items() if key != "options"},
+        **color,
         "segment_container": segment["container"],
         "segment_frames": segment["frames"],
         "options": {key: str(value) for key, value in options.items()},
