@@ -18,7 +18,9 @@ from pathlib import Path
 import av
 import av.error
 from av.container import InputContainer
+from av.packet import Packet
 from av.rational import AVRational
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -138,7 +140,7 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
     path = check_is_a_file(source)
     facts = path.stat()
     with open_media(path) as container:
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, frame_threads=False)
         first = _first_frame(container, stream, path)
     format = pixel_format(first.format.name)
     if format is None:
@@ -150,13 +152,16 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
         index = _index_packets(container, video_stream(container, path))
     if not index.exact:
         with open_media(path) as container:
-            index = _index_frames(container, video_stream(container, path), index)
+            index = _index_frames(container, video_stream(container, path, not index.corrupt), index)
     with open_media(path) as container:
         return _describe(path, container, video_stream(container, path), first, format, index, facts)
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The picture, ready to decode with frame threads and a bound on the picture's size; cover art does not count."""
+def video_stream(container: InputContainer, path: Path, frame_threads: bool = True) -> VideoStream:
+    """The picture, ready to decode, with a bound on its size; cover art does not count.
+
+    With frame threads, an error near the end of the file can take the good frames in flight along.
+    """
     stream = container.streams.best("video")
     cover = av.stream.Disposition.attached_pic
     if not isinstance(stream, VideoStream) or stream.disposition & cover or stream.codec_context is None:
@@ -165,7 +170,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         size = f"{stream.codec_context.width}x{stream.codec_context.height}"
         raise InputError(f"{path} claims pictures of {size}, which is too large", "The largest is 16384x8192.")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    stream.thread_type = "AUTO"
+    stream.thread_type = "AUTO" if frame_threads else "SLICE"
     return stream
 
 
@@ -176,8 +181,8 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
                 for frame in packet.decode():
                     assert isinstance(frame, VideoFrame)
                     return frame
-            except av.error.InvalidDataError:
-                continue
+            except av.error.FFmpegError:
+                continue  # decoders differ in what they call a broken picture: png says ExternalError
     except (av.error.FFmpegError, ValueError):
         pass
     raise InputError(f"{path} holds no frame that can be decoded", "`ffprobe` on the file says more.")
@@ -199,9 +204,7 @@ def _index_packets(container: InputContainer, stream: VideoStream) -> _Index:
     # VP8 stores frames that are never shown, and a transport stream may carry each field as its own packet.
     fields = stream.codec_context.field_order in _INTERLACED and "mov" not in container.format.name
     index.exact = stream.codec_context.name != "vp8" and not fields
-    for packet in container.demux():
-        if not packet.size:
-            continue
+    for packet in _demuxed(container, index):
         when = packet.pts if packet.pts is not None else packet.dts
         if when is not None and packet.time_base:
             end = float((when + (packet.duration or 0)) * packet.time_base)
@@ -221,6 +224,14 @@ def _index_packets(container: InputContainer, stream: VideoStream) -> _Index:
     return index
 
 
+def _demuxed(container: InputContainer, index: _Index) -> Iterator[Packet[Stream]]:
+    """All packets that can be read; where the container breaks off, that is counted as one corrupt packet."""
+    try:
+        yield from (packet for packet in container.demux() if packet.size)
+    except av.error.FFmpegError:
+        index.corrupt += 1
+
+
 def _index_frames(container: InputContainer, stream: VideoStream, packets: _Index) -> _Index:
     """The index of streams whose packets do not tell it: decode everything and look at the frames."""
     times: list[int | None] = []
@@ -228,7 +239,7 @@ def _index_frames(container: InputContainer, stream: VideoStream, packets: _Inde
         for packet in container.demux(stream):
             try:
                 times.extend(frame.pts for frame in packet.decode())
-            except av.error.InvalidDataError:
+            except av.error.FFmpegError:
                 packets.corrupt += 1
     except av.error.FFmpegError:
         packets.corrupt += 1
