@@ -107,5 +107,4 @@ def _exr() -> Iterator[Finding]:
 def _vapoursynth() -> Iterator[Finding]:
     import vapoursynth
 
-    text = f"VapourSynth {vapoursynth.core.version_number()}"
-    yield Finding("vapoursynth core", True, text)
+    yield Finding("vapoursynth core", True, f"release {vapoursynth.core.core_version.release_major}")

@@ -18,15 +18,14 @@ from pathlib import Path
 import av
 import av.error
 from av.container import InputContainer
-from av.packet import Packet
 from av.rational import AVRational
-from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .color.spec import ChromaLocation as Chroma
 from .color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer, pixel_format
 from .errors import InputError
+from .index import INTERLACED, Index, index_frames, index_packets
 
 MAX_PIXELS = 1 << 27
 """Larger pictures are refused: a header of a few bytes must not allocate gigabytes. 16384x8192 is the largest."""
@@ -38,7 +37,6 @@ _OPEN_OPTIONS = {
     "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,mxf,flv,asf,ogg,gif,apng,nut,ivf,obu,h264,hevc,"
     "m4v,yuv4mpegpipe,dv,rm,wtv,gxf,mv,nsv,bink,smk,avs,cavsvideo,vc1,mjpeg",
 }
-_INTERLACED = frozenset({2, 3, 4, 5})  # AVFieldOrder TT, BB, TB, BT
 
 
 @dataclass(frozen=True)
@@ -149,10 +147,10 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
             "Convert it to yuv420p, yuv422p, yuv444p or gbrp first; `hdrunet-video --help` lists the formats.",
         )
     with open_media(path) as container:
-        index = _index_packets(container, video_stream(container, path))
+        index = index_packets(container, video_stream(container, path))
     if not index.exact:
         with open_media(path) as container:
-            index = _index_frames(container, video_stream(container, path, not index.corrupt), index)
+            index = index_frames(container, video_stream(container, path, not index.corrupt), index)
     with open_media(path) as container:
         return _describe(path, container, video_stream(container, path), first, format, index, facts)
 
@@ -188,78 +186,13 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
     raise InputError(f"{path} holds no frame that can be decoded", "`ffprobe` on the file says more.")
 
 
-@dataclass
-class _Index:
-    pts: array[int]
-    end_pts: int = 0
-    end_seconds: float = 0.0
-    packets: int = 0
-    exact: bool = True
-    synthetic: bool = False
-    corrupt: int = 0
-
-
-def _index_packets(container: InputContainer, stream: VideoStream) -> _Index:
-    index = _Index(array("q"))
-    # VP8 stores frames that are never shown, and a transport stream may carry each field as its own packet.
-    fields = stream.codec_context.field_order in _INTERLACED and "mov" not in container.format.name
-    index.exact = stream.codec_context.name != "vp8" and not fields
-    for packet in _demuxed(container, index):
-        when = packet.pts if packet.pts is not None else packet.dts
-        if when is not None and packet.time_base:
-            end = float((when + (packet.duration or 0)) * packet.time_base)
-            index.end_seconds = max(index.end_seconds, end)
-        if packet.stream.index != stream.index:
-            continue
-        index.packets += 1
-        index.corrupt += packet.is_corrupt
-        if packet.pts is None:
-            index.exact = False
-        elif not packet.is_discard:
-            index.pts.append(packet.pts)
-            index.end_pts = max(index.end_pts, packet.pts + (packet.duration or 0))
-    index.pts = array("q", sorted(index.pts))
-    if len(set(index.pts)) != len(index.pts) or not index.pts:
-        index.exact = False
-    return index
-
-
-def _demuxed(container: InputContainer, index: _Index) -> Iterator[Packet[Stream]]:
-    """All packets that can be read; where the container breaks off, that is counted as one corrupt packet."""
-    try:
-        yield from (packet for packet in container.demux() if packet.size)
-    except av.error.FFmpegError:
-        index.corrupt += 1
-
-
-def _index_frames(container: InputContainer, stream: VideoStream, packets: _Index) -> _Index:
-    """The index of streams whose packets do not tell it: decode everything and look at the frames."""
-    times: list[int | None] = []
-    try:
-        for packet in container.demux(stream):
-            try:
-                times.extend(frame.pts for frame in packet.decode())
-            except av.error.FFmpegError:
-                packets.corrupt += 1
-    except av.error.FFmpegError:
-        packets.corrupt += 1
-    known = [time for time in times if time is not None]
-    index = _Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
-    if len(known) == len(times) and sorted(set(known)) == known:
-        index.pts = array("q", known)
-    else:
-        index.pts = array("q", range(len(times)))
-        index.synthetic = True
-    return index
-
-
 def _describe(
     path: Path,
     container: InputContainer,
     stream: VideoStream,
     first: VideoFrame,
     format: PixelFormat,
-    index: _Index,
+    index: Index,
     facts: os.stat_result,
 ) -> VideoInfo:
     context = stream.codec_context
@@ -287,7 +220,7 @@ def _describe(
         pts=index.pts,
         end_pts=index.end_pts,
         seekable=not index.synthetic,
-        interlaced=bool(first.interlaced_frame) or context.field_order in _INTERLACED,
+        interlaced=bool(first.interlaced_frame) or context.field_order in INTERLACED,
         field_order=int(context.field_order),
         mastering_display=any("mastering" in kind for kind in side_data),
         dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
@@ -329,7 +262,7 @@ def _other_streams(container: InputContainer, video: VideoStream) -> Iterator[St
             yield StreamInfo(stream.index, stream.type, codec, stream.metadata.get("language", ""))
 
 
-def _damage(container: InputContainer, stream: VideoStream, index: _Index) -> str:
+def _damage(container: InputContainer, stream: VideoStream, index: Index) -> str:
     """Signs that the file is not whole. Decoders conceal a cut file, so the container is asked instead."""
     if index.corrupt:
         return f"{index.corrupt} of its packets are corrupt"

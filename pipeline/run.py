@@ -108,7 +108,7 @@ class _Work:
                 for segment in segments:
                     self.write(segment, frames, reader.bad_frames)
             finally:
-                frames.close()  # type: ignore[attr-defined]  # prefetch is a generator
+                frames.close()
 
     def write(self, segment: Segment, frames: Iterator[Frame], bad_frames: set[int]) -> None:
         """The next frames into one segment file, and its receipt."""
