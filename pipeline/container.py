@@ -20,7 +20,7 @@ from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
 from .probe import open_media
-from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets
+from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
 from .timeline import timecode_after
 from .writer import write_error
 
@@ -87,7 +87,7 @@ def _add_copies(out: OutputContainer, source: InputContainer, streams: list[Stre
     copies = {}
     for stream in streams:
         copy = out.add_stream_from_template(stream)
-        copy.metadata.update(copied_metadata(stream.metadata))
+        copy.metadata.update(stream_metadata(stream.metadata, out.format.name))
         copy.disposition = stream.disposition
         copies[stream.index] = copy
     return copies
@@ -192,8 +192,8 @@ def _replaced(packet: AnyPacket, data: bytes) -> AnyPacket:
 
 
 def _loses_aspect(plan: Plan, muxer: str) -> bool:
-    # HEVC and FFV1 repeat the ratio in their own headers, which players read.
-    return muxer == "matroska" and plan.info.sample_aspect_ratio != 1 and plan.preset.codec not in ("libx265", "ffv1")
+    # HEVC repeats the ratio in its own headers, which players read.
+    return muxer == "matroska" and plan.info.sample_aspect_ratio != 1 and plan.preset.codec != "libx265"
 
 
 def _check_times(plan: Plan, target: Path) -> None:

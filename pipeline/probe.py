@@ -7,6 +7,7 @@ made from the packets themselves, once, and everything else (segments, progress,
 from __future__ import annotations
 
 import os
+import re
 import stat
 from array import array
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from av.video.stream import VideoStream
 
 from .color.spec import ChromaLocation as Chroma
 from .color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer, pixel_format
+from .cut_off import missing_bytes
 from .errors import InputError
 from .index import INTERLACED, Index, index_frames, index_packets
 
@@ -94,7 +96,8 @@ class VideoInfo:
 def check_is_a_file(source: str | os.PathLike[str]) -> Path:
     """The path of a regular file, or InputError: URLs, folders, devices and empty files are refused by name."""
     text = os.fspath(source)
-    if "://" in text and not Path(text).exists():
+    # pathlib makes one slash of two.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not Path(text).exists():
         raise InputError(f"{text} is a URL; only local files are read", "Download it first.")
     path = Path(text)
     try:
@@ -226,7 +229,7 @@ def _describe(
         dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
-        damage=_damage(container, stream, index),
+        damage=_damage(path, container, stream, index),
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
     )
@@ -262,8 +265,10 @@ def _other_streams(container: InputContainer, video: VideoStream) -> Iterator[St
             yield StreamInfo(stream.index, stream.type, codec, stream.metadata.get("language", ""))
 
 
-def _damage(container: InputContainer, stream: VideoStream, index: Index) -> str:
+def _damage(path: Path, container: InputContainer, stream: VideoStream, index: Index) -> str:
     """Signs that the file is not whole. Decoders conceal a cut file, so the container is asked instead."""
+    if missing := missing_bytes(path, container.format.name):
+        return f"{missing} bytes are missing at its end"
     if index.corrupt:
         return f"{index.corrupt} of its packets are corrupt"
     if "mov" in container.format.name and stream.frames > index.packets:

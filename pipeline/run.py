@@ -6,6 +6,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -101,41 +103,73 @@ class _Work:
     def render(self, segments: list[Segment]) -> None:
         """Neighbouring segments in one pass: the decoder and the device go on working across their boundaries."""
         plan, start, stop = self.plan, segments[0].start, segments[-1].stop
-        with Reader(plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going) as reader:
-            # Decoding, computing and encoding each have a thread; this one encodes.
-            frames = prefetch(self.engine.stream(prefetch(reader)))
-            try:
-                for segment in segments:
-                    self.write(segment, frames, reader.bad_frames)
-            finally:
-                frames.close()
+        with (
+            Reader(plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going) as reader,
+            ThreadPoolExecutor(1, "seal") as background,
+            # Decoding, computing and sealing each have a thread; this one encodes.
+            closing(prefetch(self.engine.stream(prefetch(reader)))) as frames,
+        ):
+            sealed: Future[None] | None = None
+            for segment in segments:
+                draft = self.write(segment, frames)
+                try:
+                    # One at a time, so that a full disk is noticed before the next segment is begun.
+                    if sealed is not None:
+                        sealed.result()
+                except BaseException:
+                    draft.out.abandon()
+                    raise
+                sealed = background.submit(self.seal, draft, reader.bad_frames)
+            if sealed is not None:
+                sealed.result()
 
-    def write(self, segment: Segment, frames: Iterator[Frame], bad_frames: set[int]) -> None:
-        """The next frames into one segment file, and its receipt."""
-        plan, store = self.plan, self.store
+    def write(self, segment: Segment, frames: Iterator[Frame]) -> _Draft:
+        """Encode the next frames into a segment's temporary file."""
         started, light, written = time.monotonic(), LightLevels(), 0
-        temporary = store.temporary(segment)
-        with _writer(plan, segment, temporary) as out:
-            for frame in islice(frames, _frames(plan, segment)):
+        temporary = self.store.temporary(segment)
+        out = _writer(self.plan, segment, temporary)
+        try:
+            for frame in islice(frames, _frames(self.plan, segment)):
                 if self.cancelled():
                     raise KeyboardInterrupt
                 out.write(frame)
                 light, written = light.merge(frame.light or LightLevels()), written + 1
                 self.progress.advance(1)
+        except BaseException:
+            out.abandon()
+            raise
+        return _Draft(segment, temporary, out, light, written, started)
+
+    def seal(self, draft: _Draft, bad_frames: set[int]) -> None:
+        """Complete a segment's file, put it in place and write its receipt."""
+        segment, identity = draft.segment, self.plan.identity
+        draft.out.close()
         receipt = Receipt(
-            plan_id=plan.identity.plan_id,
+            plan_id=identity.plan_id,
             index=segment.index,
-            frames=written,
-            sha256=payload_sha256(temporary),
-            max_nits=light.max_nits,
-            average_nits=light.average_nits,
+            frames=draft.frames,
+            sha256=payload_sha256(draft.temporary),
+            max_nits=draft.light.max_nits,
+            average_nits=draft.light.average_nits,
             bad_frames=sum(segment.start <= bad < segment.stop for bad in tuple(bad_frames)),
-            seconds=round(time.monotonic() - started, 3),
+            seconds=round(time.monotonic() - draft.started, 3),
             device=str(self.engine.device),
             host=host_name(),
-            weights_sha256=plan.identity.weights_sha256,
+            weights_sha256=identity.weights_sha256,
         )
-        store.finish(segment, temporary, receipt)
+        self.store.finish(segment, draft.temporary, receipt)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A segment whose frames are all with the encoder, but not yet all in its file."""
+
+    segment: Segment
+    temporary: Path
+    out: Writer | ExrWriter
+    light: LightLevels
+    frames: int
+    started: float
 
 
 def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter:

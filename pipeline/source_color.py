@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer
 from .errors import InputError
-from .probe import VideoInfo
+
+if TYPE_CHECKING:  # PyAV and numpy are loaded with it, and the flags' help needs nothing but the names below
+    from .probe import VideoInfo
 
 MATRICES: Mapping[str, Matrix] = {
     "bt709": Matrix.BT709,
