@@ -16,7 +16,7 @@ import torch
 
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
-from tests.conftest import ffmpeg
+from tests.conftest import ffmpeg, mediainfo
 from tests.media import BT709, convert, decoded_rgb, frame_times, packet_hashes, video_stream
 
 PATCH = 32
@@ -211,10 +211,17 @@ def turned(path: Path) -> Path:
     return path
 
 
-def test_a_lost_pixel_aspect_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    convert(turned(tmp_path / "in.mp4"), tmp_path / "out.mkv", "-p", "ffv1")
-    said = "cannot keep the sample aspect ratio" in capsys.readouterr().err
-    assert said != (video_stream(tmp_path / "out.mkv").get("sample_aspect_ratio") == "4:3")
+@pytest.mark.parametrize("title", ["", "The main picture", "x" * 120])
+@pytest.mark.parametrize("name", ["ffv1", "av1", "hdr10"])
+def test_matroska_keeps_pixel_aspect_and_title(tmp_path: Path, name: str, title: str) -> None:
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    ffmpeg("-i", turned(tmp_path / "in.mp4"), "-c", "copy", "-metadata:s:v:0", f"title={title}", source)
+    convert(source, target, "-p", name, "--frames", "0:2")
+    after = video_stream(target)
+    assert after["sample_aspect_ratio"] == "4:3"
+    assert after["tags"].get("title", "") == title
+    assert float(mediainfo(target)["PixelAspectRatio"]) == pytest.approx(4 / 3, abs=1e-3)
+    ffmpeg("-xerror", "-err_detect", "+crccheck+explode", "-i", target, "-f", "null", "-")
 
 
 def interlaced(path: Path) -> Path:
