@@ -265,8 +265,10 @@ def _check_exr_installed() -> None:
 
 
 def _check_model(job: Job) -> None:
-    if job.model not in ("hdrunet", "identity"):
-        raise UsageError(f"unknown model {job.model!r}", "There are hdrunet and identity.")
+    from .baselines import MODELS
+
+    if job.model != "hdrunet" and job.model not in MODELS:
+        raise UsageError(f"unknown model {job.model!r}", f"There are hdrunet, {', '.join(MODELS)}.")
     if job.model != "hdrunet" and job.weights:
         raise UsageError(f"--model {job.model} has no weights", "Leave out --weights.")
     if job.segment_frames is not None and job.segment_frames < 1:
