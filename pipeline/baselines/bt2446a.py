@@ -7,11 +7,13 @@ makes outside BT.709 is lost; the result is the signal whose light (203 cd/m2 at
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..color.primaries import to_bt2020
 from ..color.spec import Primaries
+from ..color.transfer import power_
 
 PEAK_NITS = 1000.0
 _GAMMA = 2.4
@@ -30,12 +32,14 @@ class BT2446A:
 
     def __init__(self, white: float = 203.0, display_gamma: float = 2.24) -> None:
         self.white, self.display_gamma = white, display_gamma
+        wide = to_bt2020(Primaries.BT709)
+        self._wide, self._narrow = wide.tolist(), np.linalg.inv(wide).tolist()
 
     def __call__(self, signal: Tensor) -> Tensor:
-        matrix = torch.tensor(to_bt2020(Primaries.BT709), dtype=signal.dtype, device=signal.device)
-        wide = _apply(matrix, signal.clamp(0.0, 1.0) ** _GAMMA).clamp(0.0, 1.0) ** (1.0 / _GAMMA)
-        nits = _apply(torch.linalg.inv(matrix), expand(wide))
-        return (nits.clamp(min=0.0) / self.white) ** (1.0 / self.display_gamma)
+        light = power_(signal.clamp(0.0, 1.0), _GAMMA)
+        wide = power_(_apply(self._wide, light).clamp_(0.0, 1.0), 1.0 / _GAMMA)
+        nits = _apply(self._narrow, expand(wide)).clamp_(min=0.0)
+        return power_(nits.div_(self.white), 1.0 / self.display_gamma)
 
 
 def expand(signal: Tensor) -> Tensor:
@@ -45,11 +49,11 @@ def expand(signal: Tensor) -> Tensor:
     cb, cr = (blue - luma) / 1.8814, (red - luma) / 1.4746
     code = 255.0 * luma
     exponent = torch.where(code <= 70.0, _polynomial(_DARK, code), _polynomial(_BRIGHT, code))
-    bright = code**exponent
+    bright = (code.log() * exponent).exp()
     gain = torch.where(luma > 0.0, _CHROMA_GAIN * bright / luma.clamp(min=1e-9), 1.0)
     cb, cr = cb * gain, cr * gain
     channels = (bright + 1.4746 * cr, bright - 0.16455 * cb - 0.57135 * cr, bright + 1.8814 * cb)
-    return PEAK_NITS * (torch.stack(channels, dim=1).clamp(0.0, PEAK_NITS) / PEAK_NITS) ** _GAMMA
+    return power_(torch.stack(channels, dim=1).clamp_(0.0, PEAK_NITS).div_(PEAK_NITS), _GAMMA).mul_(PEAK_NITS)
 
 
 def _polynomial(factors: tuple[float, float, float], code: Tensor) -> Tensor:
@@ -57,5 +61,7 @@ def _polynomial(factors: tuple[float, float, float], code: Tensor) -> Tensor:
     return (a * code + b) * code + c
 
 
-def _apply(matrix: Tensor, light: Tensor) -> Tensor:
-    return torch.einsum("rc,bchw->brhw", matrix, light)
+def _apply(matrix: list[list[float]], light: Tensor) -> Tensor:
+    # Written out, so that a pixel's value depends neither on the shape around it nor on a device's TF32.
+    red, green, blue = light.unbind(dim=1)
+    return torch.stack([row[0] * red + row[1] * green + row[2] * blue for row in matrix], dim=1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -15,9 +15,9 @@ from tqdm import tqdm
 from ..baselines import MODELS
 from ..errors import HdrunetError, UsageError
 from ..metrics import colorvideovdp
-from .evaluation import images, layouts, measure, tables
+from .evaluation import images, layouts, measure, tables, views
 from .evaluation.figures import figures
-from .evaluation.layouts import Degrade, Item, Pair
+from .evaluation.layouts import Item, Pair
 from .evaluation.measure import Measure, Row
 from .evaluation.models import Model, load_models
 from .evaluation.page import Page
@@ -28,10 +28,11 @@ models: hdrunet (the bundled weights), {", ".join(MODELS)}, a file of weights, o
 examples:
   evaluate identity hdrunet --pairs test/                          tables on the terminal
   evaluate identity first=first.pth hdrunet --ntire NTIRE2021/ -o report/ --figures 8
-  evaluate identity hdrunet --views data/hdr/manifest.json --scenes 'forest_*' --flicker
+  evaluate identity hdrunet --views data/hdr --split held-out --flicker
 
 layouts: --pairs takes sdr/NAME.png with hdr/NAME.npy (signal), .exr or .hdr (light); --ntire takes 0000_medium.png,
-0000_gt.png, 0000_alignratio.npy; --views takes our manifest and makes the SDR pictures with the training's degradation.
+0000_gt.png, 0000_alignratio.npy; --views takes a folder with a manifest.json, or any .jp2, .exr and .hdr,
+and makes the SDR pictures with the training's degradation (its defaults, and the default validation_fraction).
 """
 
 
@@ -62,10 +63,10 @@ def parser() -> argparse.ArgumentParser:
     where = top.add_mutually_exclusive_group(required=True)
     where.add_argument("--pairs", type=Path, metavar="FOLDER", help="folder with sdr/ and hdr/")
     where.add_argument("--ntire", type=Path, metavar="FOLDER", help="folder in the NTIRE 2021 layout")
-    where.add_argument("--views", type=Path, metavar="MANIFEST", help="manifest.json of HDR views, or its folder")
+    where.add_argument("--views", type=Path, metavar="FOLDER", help="folder of HDR views")
     which = top.add_argument_group("which pictures")
     which.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="these scenes only; * and ? are allowed")
-    which.add_argument("--split", default="", metavar="NAME", help="views of this split of the manifest only")
+    which.add_argument("--split", default="all", choices=views.SPLITS, help="of views: by the training's rule")
     which.add_argument("--limit", type=_positive, metavar="N", help="at most N pictures, spread evenly")
     which.add_argument("--seed", type=int, default=0, help="of the degradation and the bootstrap (default 0)")
     which.add_argument("--save-pairs", type=Path, metavar="FOLDER", help="keep the pairs, for --pairs")
@@ -96,17 +97,21 @@ def evaluate(flags: argparse.Namespace) -> list[Row]:
     page = Page(flags.output) if flags.output is not None else None
     if flags.output is not None:
         images.make_folder(flags.output)
+    scenes: dict[str, str] = {}
     shown = {items[index * len(items) // flags.figures].name for index in range(flags.figures)}
 
     def seen(pair: Pair, results: dict[str, Tensor]) -> None:
         if flags.save_pairs is not None:
             layouts.save_pair(flags.save_pairs, pair)
+            scenes[pair.name] = pair.scene
         if page is not None and pair.name in shown:
             page.add(pair.name, figures(pair, results))
         bar.update()
 
     with tqdm(total=len(items), unit="picture", disable=None) as bar:
         rows = list(measure.measure_all(items, models, flicker=flags.flicker, colorvideovdp=flags.cvvdp, seen=seen))
+    if scenes:
+        images.write_file(flags.save_pairs / "scenes.json", json.dumps(scenes, indent=1).encode())
     made = [tables.means(rows, measures, flags.seed)]
     if over:
         made.append(tables.gains(rows, measures, over, flags.seed))
@@ -125,25 +130,14 @@ def _items(flags: argparse.Namespace) -> list[Item]:
         return layouts.folder_of_pairs(flags.pairs)
     if flags.ntire is not None:
         return layouts.ntire_2021(flags.ntire)
-    return layouts.views(flags.views, _degradation(), flags.seed, flags.split)
-
-
-def _degradation() -> Degrade:
-    """The training's degradation, which is read only where it is needed."""
-    try:
-        degrade: Degrade = import_module(".degrade", __package__).make_pair
-    except (ImportError, AttributeError):
-        raise UsageError(
-            "--views needs the degradation of the training, which is not installed",
-            "Make a folder of pairs and give it to --pairs.",
-        ) from None
-    return degrade
+    return views.view_items(flags.views, flags.split, flags.seed)
 
 
 def _measures(flags: argparse.Namespace) -> tuple[Measure, ...]:
     return (
         *measure.MEASURES,
         *(measure.FLICKER if flags.flicker else ()),
+        *(measure.CODED if flags.flicker and flags.views is not None else ()),
         *(measure.COLORVIDEOVDP if flags.cvvdp else ()),
     )
 

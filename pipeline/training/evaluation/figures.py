@@ -19,7 +19,7 @@ from .images import Bytes
 from .layouts import Pair
 
 SOURCE, REFERENCE = "SDR", "reference"
-"""Columns beside the models."""
+"""Columns beside the models; SDR only where none of them leaves it as it is."""
 VIEW, CROPS, GRADIENT, ERROR = "mu-law view", ("crop 1", "crop 2"), "Scharr gradient", "error"
 """Kinds of pictures."""
 ERROR_WHITE, GRADIENT_WHITE = 0.2, 0.25
@@ -54,8 +54,10 @@ def figures(pair: Pair, results: Mapping[str, Tensor]) -> list[Figure]:
     norm = norm_of(pair.reference)
     norm = norm if norm > 0.0 else 1.0
     signals = {SOURCE: pair.source, **results, REFERENCE: pair.reference}
+    if any(torch.equal(result, pair.source) for result in results.values()):
+        del signals[SOURCE]  # identity is among the models
     views = {column: mu_law(linear(signal), norm) for column, signal in signals.items()}
-    boxes = choose_crops(views[SOURCE], views[REFERENCE])
+    boxes = choose_crops(mu_law(linear(pair.source), norm), views[REFERENCE])
     made = [Figure(VIEW, column, _framed(_codes(view), boxes)) for column, view in views.items()]
     for kind, box in zip(CROPS, boxes, strict=False):
         made += [Figure(kind, column, zoom(_codes(view), box)) for column, view in views.items()]

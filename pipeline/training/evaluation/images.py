@@ -23,10 +23,6 @@ from ...errors import InputError, OutputError, UsageError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_VIEW_STOPS = (-12.0, 10.0)
-"""log2 of the light of the codes 0 and 65535 of a view, less the offset that makes code 0 black."""
-_LEAST_INTENSITY = 2.0**-12
-
 
 def read_8bit(path: Path) -> Bytes:
     """An 8-bit picture, (H, W, 3): PNG and whatever else holds R G B without loss. Raises InputError."""
@@ -41,27 +37,22 @@ def read_8bit(path: Path) -> Bytes:
 
 
 def read_16bit(path: Path) -> npt.NDArray[np.uint16]:
-    """A 16-bit picture, (H, W, 3): PNG, JPEG 2000. Raises InputError."""
+    """A 16-bit RGB picture, (H, W, 3): PNG. Raises InputError."""
     frame = _decode(path)
     if frame.format.name not in ("rgb48be", "rgb48le"):
         raise InputError(f"{path} is {frame.format.name}, not a 16-bit RGB picture", "Convert it to 16-bit RGB.")
-    return frame.to_ndarray()
+    return np.asarray(frame.to_ndarray(), np.uint16)
 
 
 def read_light(path: Path) -> Floats:
-    """Linear light, (H, W, 3), float32, >= 0, of .exr, .hdr (Radiance) or .jp2 (a view of ours). Raises InputError."""
-    if path.suffix.lower() == ".jp2":
-        # FFmpeg's decoder differs from OpenJPEG by at most two codes here: 0.001 stops.
-        low, high = _VIEW_STOPS
-        codes = read_16bit(path).astype(np.float32)
-        return np.maximum(np.exp2(codes / 65535 * (high - low) + low) - _LEAST_INTENSITY, 0.0, dtype=np.float32)
+    """Linear light as it is, (H, W, 3), float32, >= 0, of .exr or .hdr (Radiance). Raises InputError."""
     if path.suffix.lower() == ".exr":
         light = _read_exr(path)
     else:
         frame = _decode(path)
         if frame.format.name != "gbrpf32le":
             raise InputError(f"{path} is {frame.format.name}, not a picture of linear light", "Give .exr or .hdr.")
-        light = frame.to_ndarray()
+        light = np.asarray(frame.to_ndarray(), np.float32)
     return _checked(path, np.maximum(light, 0.0, dtype=np.float32))
 
 
@@ -116,7 +107,7 @@ def make_folder(path: Path) -> None:
 
 def _decode(path: Path) -> VideoFrame:
     try:
-        with av.open(f"file:{path.absolute()}") as container:
+        with av.open(f"file:{path.absolute()}", options={"err_detect": "explode"}) as container:
             return next(container.decode(video=0))
     except (av.error.FFmpegError, OSError, ValueError, IndexError, StopIteration) as error:
         raise InputError(f"{path} cannot be read as a picture: {_reason(error)}", "Write or fetch it again.") from None

@@ -5,7 +5,7 @@ A folder of pairs   sdr/NAME.png (8 bits) and hdr/NAME with .npy (the signal, (H
                     ({"NAME": "scene"}) where a name does not begin with its scene, as in `scene_03`.
 NTIRE 2021          0000_medium.png (8 bits), 0000_gt.png (16 bits) and 0000_alignratio.npy in one folder, or in folders
                     medium, gt and alignratio: signal = gt / alignratio.
-Views               manifest.json and what it names; SDR pictures are made by degrade.py.
+HDR views           have no SDR picture: views.py makes one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import fnmatch
 import io
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, UsageError
+from ...metrics.flicker import Offset
 from ...metrics.light import GAMMA
 from . import images
 from .images import Floats
@@ -53,6 +53,9 @@ class Item:
     name: str
     scene: str
     load: Callable[[], Pair]
+    clip: Callable[[], tuple[Tensor, Sequence[Offset]]] | None = None
+    """A moving clip as SDR video has it, (T, 3, h, w), and where its window is in each frame; none for stored pairs.
+    No frames where the picture is too small."""
 
 
 def folder_of_pairs(folder: Path) -> list[Item]:
@@ -83,8 +86,8 @@ def ntire_2021(folder: Path) -> list[Item]:
         reference = (folder / "gt" if apart else folder) / f"{stem}_gt.png"
         if apart and not reference.exists():
             reference = folder / "gt" / source.name
-        ratio = (folder / "alignratio" if apart else folder) / f"{stem}_alignratio.npy"
         # The id is the first four characters, also of sub-images such as 0003_s001.
+        ratio = (folder / "alignratio" if apart else folder) / f"{stem[:4]}_alignratio.npy"
         items.append(_item(stem, stem[:4], source, reference, ratio))
     if not items:
         raise InputError(
@@ -92,34 +95,6 @@ def ntire_2021(folder: Path) -> list[Item]:
             "It needs 0000_medium.png, 0000_gt.png and 0000_alignratio.npy, or the folders medium, gt and alignratio.",
         )
     return items
-
-
-Degrade = Callable[[Floats, np.random.Generator], tuple[Floats, Floats]]
-"""Linear light (H, W, 3), any scale -> an SDR signal of 8 bits and the true signal, (H, W, 3), 1.0 = SDR white."""
-
-
-def views(manifest: Path, degrade: Degrade, seed: int = 0, split: str = "") -> list[Item]:
-    """Items of our views. Each has its own random state, made of `seed` and its name. Raises InputError."""
-    path = manifest / "manifest.json" if manifest.is_dir() else manifest
-    content = images.read_json(path)
-    entries = content.get("items") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(each, dict) and "file" in each for each in entries):
-        raise InputError(f"{path} is not a manifest of views", 'It needs "items", each with a "file" and a "scene".')
-    chosen = [each for each in entries if not split or each.get("split") == split]
-    if not chosen:
-        raise InputError(f"{path} has no views of the split {split!r}", "Leave out --split to take all of them.")
-
-    def item(file: str, scene: str) -> Item:
-        name = Path(file).stem
-
-        def load() -> Pair:
-            random = np.random.default_rng((seed, zlib.crc32(name.encode())))
-            source, reference = degrade(images.read_light(path.parent / file), random)
-            return Pair(name, scene, _tensor(source), _tensor(reference))
-
-        return Item(name, scene, load)
-
-    return [item(str(each["file"]), str(each.get("scene") or scene_of(Path(each["file"]).stem))) for each in chosen]
 
 
 def select(items: Sequence[Item], scenes: Sequence[str] = (), limit: int | None = None) -> list[Item]:
@@ -134,7 +109,10 @@ def select(items: Sequence[Item], scenes: Sequence[str] = (), limit: int | None 
 
 
 def save_pair(folder: Path, pair: Pair) -> None:
-    """Write a pair as folder_of_pairs reads it: the SDR picture rounded to 8 bits. Raises OutputError."""
+    """Write a pair as folder_of_pairs reads it: the SDR picture rounded to 8 bits. Raises OutputError.
+
+    Video decodes to values between the codes, so what was made through H.264 changes a little by that.
+    """
     for part in ("sdr", "hdr"):
         images.make_folder(folder / part)
     codes = (pair.source.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -159,7 +137,7 @@ def _reference_of(folder: Path, stem: str) -> Path:
 def _item(name: str, scene: str, source: Path, reference: Path, ratio: Path | None = None) -> Item:
     def load() -> Pair:
         pixels = images.read_8bit(source).astype(np.float32) / np.float32(255)
-        return Pair(name, scene, _tensor(pixels), _tensor(_read_signal(reference, ratio)))
+        return Pair(name, scene, tensor(pixels), tensor(_read_signal(reference, ratio)))
 
     return Item(name, scene, load)
 
@@ -179,5 +157,6 @@ def _read_signal(path: Path, ratio: Path | None) -> Floats:
     return np.asarray(images.read_light(path) ** np.float32(1 / GAMMA), np.float32)
 
 
-def _tensor(pixels: Floats) -> Tensor:
+def tensor(pixels: Floats) -> Tensor:
+    """(H, W, 3) -> (3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, 2, 0), np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from ...metrics.colorvideovdp import jod
 from ...metrics.delta_e_itp import delta_e_itp
 from ...metrics.exposed import dark_noise, exposed_stops
+from ...metrics.flicker import flicker as flicker_of
 from ...metrics.flicker import still_and_moving
 from ...metrics.psnr import psnr_l, psnr_mu
 from ...metrics.pu21 import pu21_psnr
@@ -18,6 +20,8 @@ from .models import Model
 
 FLICKER_SIZE = 192
 """Side in pixels of the middle of a picture on which flicker is measured: 24 frames of it take a while."""
+FLICKER_LEAST = 64
+"""Side in pixels of the smallest picture that flicker is measured on."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ FLICKER = (
     Measure("flicker_pan", "flicker pan", "of source", 2, "low"),
     Measure("flicker_alias", "added by motion", "codes", 2, "low"),
 )
+CODED = (Measure("flicker_coded", "flicker H.264 pan", "of source", 2, "low"),)
 COLORVIDEOVDP = (Measure("cvvdp", "ColorVideoVDP", "JOD", 2, "high"),)
 
 
@@ -75,7 +80,7 @@ def measure_all(
             results[model.label] = result = model(pair.source[None])[0]
             values = compare(result, pair)
             if flicker:
-                values |= _flicker(model, pair.source)
+                values |= _flicker(model, pair.source) | _coded_flicker(model, item)
             if colorvideovdp:
                 values["cvvdp"] = jod(result, pair.reference)
             yield Row(model.label, pair.name, pair.scene, values)
@@ -96,6 +101,8 @@ def compare(result: Tensor, pair: Pair) -> dict[str, float]:
 
 def _flicker(model: Model, source: Tensor) -> dict[str, float]:
     height, width = source.shape[-2:]
+    if min(height, width) < FLICKER_LEAST:
+        return {each.key: math.nan for each in FLICKER}
     top, left = max(height - FLICKER_SIZE, 0) // 2, max(width - FLICKER_SIZE, 0) // 2
     found = still_and_moving(model, source[:, top : top + FLICKER_SIZE, left : left + FLICKER_SIZE])
     return {
@@ -103,3 +110,10 @@ def _flicker(model: Model, source: Tensor) -> dict[str, float]:
         "flicker_pan": found["pan"].ratio,
         "flicker_alias": found["alias"].result,
     }
+
+
+def _coded_flicker(model: Model, item: Item) -> dict[str, float]:
+    if item.clip is None:
+        return {}
+    clip, offsets = item.clip()
+    return {"flicker_coded": flicker_of(model, clip, offsets).ratio if len(clip) else math.nan}

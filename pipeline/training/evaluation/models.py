@@ -42,7 +42,7 @@ def load_models(specs: Sequence[str], device: str = "cpu") -> list[Model]:
 
     Raises UsageError and WeightsError.
     """
-    models = []
+    models: list[Model] = []
     for spec in specs:
         label, equals, what = spec.partition("=")
         if not equals:
