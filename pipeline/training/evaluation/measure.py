@@ -18,7 +18,7 @@ from ...metrics.pu21 import pu21_psnr
 from .layouts import Item, Pair
 from .models import Model
 
-FLICKER_SIZE = 192
+FLICKER_SIZE = 128
 """Side in pixels of the middle of a picture on which flicker is measured: 24 frames of it take a while."""
 FLICKER_LEAST = 64
 """Side in pixels of the smallest picture that flicker is measured on."""

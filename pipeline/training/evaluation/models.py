@@ -32,9 +32,9 @@ class Model:
         height, width = signal.shape[-2:]
         halo: tuple[int, int] | None = getattr(self.network, "halo", None)
         tile = choose_tile(width, height, halo, _MOST_PIXELS) if halo is not None else None
-        signal = signal.to(self.device)
+        signal = signal.to(self.device, memory_format=torch.channels_last)
         result = self.network(signal) if tile is None else run_in_tiles(self.network, signal, tile, halo or (0, 0))
-        return result.to("cpu", torch.float32)
+        return result.to("cpu", torch.float32, memory_format=torch.contiguous_format)
 
 
 def load_models(specs: Sequence[str], device: str = "cpu") -> list[Model]:
@@ -62,4 +62,4 @@ def _network(what: str, device: str) -> Callable[[Tensor], Tensor]:
             f"Models are hdrunet, {', '.join(MODELS)}; files end in .safetensors or .pth.",
         )
     network: nn.Module = load_network(None if what == "hdrunet" else what, device)
-    return network
+    return network.to(memory_format=torch.channels_last)

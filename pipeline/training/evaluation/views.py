@@ -22,7 +22,7 @@ from .images import Floats
 from .layouts import Item, Pair, tensor
 
 SPLITS = ("held-out", "train", "all")
-CLIP_FRAMES, CLIP_SIZE = 8, 192
+CLIP_FRAMES, CLIP_SIZE = 8, 128
 _STEP = (1, 2)
 """Rows and columns that the window moves by in a frame."""
 _CODEC = {"codec": "h264", "quality": 23.0, "preset": "medium"}
@@ -64,7 +64,7 @@ def _clip(file: Path, key: Sequence[int]) -> tuple[Tensor, list[Offset]]:
     recipe = replace(_recipe(light, random), **_CODEC)
     offsets = [(_STEP[0] * index, _STEP[1] * index) for index in range(CLIP_FRAMES)]
     height, width = (min(light.shape[axis] - offsets[-1][axis], CLIP_SIZE) // 2 * 2 for axis in (0, 1))
-    if min(height, width) < CLIP_SIZE // 3:
+    if min(height, width) < CLIP_SIZE // 2:
         return empty(0), offsets
     top, left = ((light.shape[axis] - offsets[-1][axis] - (height, width)[axis]) // 2 for axis in (0, 1))
     frames = [light[top + y : top + y + height, left + x : left + x + width] for y, x in offsets]
