@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -258,8 +259,6 @@ def _check_encoder(preset: Preset) -> None:
 
 
 def _check_exr_installed() -> None:
-    from importlib.util import find_spec
-
     if find_spec("OpenEXR") is None:
         raise UsageError("the preset exr needs OpenEXR", "pip install 'hdrunet-video[exr]'")
 

@@ -19,6 +19,7 @@ DISPLAY = "standard_hdr_pq"
 
 
 def is_installed() -> bool:
+    """Whether the package can be imported; nothing is imported to find out."""
     return find_spec("pycvvdp") is not None
 
 
