@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -258,15 +259,15 @@ def _check_encoder(preset: Preset) -> None:
 
 
 def _check_exr_installed() -> None:
-    from importlib.util import find_spec
-
     if find_spec("OpenEXR") is None:
         raise UsageError("the preset exr needs OpenEXR", "pip install 'hdrunet-video[exr]'")
 
 
 def _check_model(job: Job) -> None:
-    if job.model not in ("hdrunet", "identity"):
-        raise UsageError(f"unknown model {job.model!r}", "There are hdrunet and identity.")
+    from .baselines import MODELS
+
+    if job.model != "hdrunet" and job.model not in MODELS:
+        raise UsageError(f"unknown model {job.model!r}", f"There are hdrunet, {', '.join(MODELS)}.")
     if job.model != "hdrunet" and job.weights:
         raise UsageError(f"--model {job.model} has no weights", "Leave out --weights.")
     if job.segment_frames is not None and job.segment_frames < 1:

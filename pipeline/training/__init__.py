@@ -1,0 +1,1 @@
+"""Training and evaluation of the network; nothing that converts a video imports this."""
