@@ -198,9 +198,7 @@ class FramesInFlight:
 
     def one(self, source: Frame, out: Planes | None = None) -> Frame:
         """One frame, from any thread: as many at once as there are slots, others wait. Not beside stream.
-
-        out: host tensors that the planes are written to. It may hold anything where an error is raised.
-        """
+        out: host tensors that the planes are written to."""
         slot = self._free.get()
         try:
             return self._collect(self._submit(slot, source), out)

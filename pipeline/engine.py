@@ -85,11 +85,11 @@ class Engine:
         self._exact = self._fast = _placed(network, self.device, half=False)
         if self.precision == "fp16":
             self._fast = _placed(network, self.device, half=True)
+        self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
         if self.device.type == "cuda":
             forbid_tf32()
             self._runtime = CudaRuntime(self.device)
-            self._threads = FramesInFlight(self._compute, self._finish, self._runtime, in_flight)
 
     def __call__(self, frame: Frame, out: tuple[Tensor, ...] | None = None) -> Frame:
         """The HDR frame of one SDR frame; from several threads, of which in_flight share a CUDA device at once.
@@ -98,7 +98,10 @@ class Engine:
         rounded); they need not be contiguous. Raises as stream does, and the next frame is not harmed.
         """
         if self._runtime is not None:
-            return self._threads.one(frame, out)
+            with self._lock:
+                if self._shared is None:
+                    self._shared = FramesInFlight(self._compute, self._finish, self._runtime, self.in_flight)
+            return self._shared.one(frame, out)
         with device_errors():
             *planes, report = self._compute(frame, True)
             if out is None:
