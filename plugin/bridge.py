@@ -76,7 +76,9 @@ class Filter:
 def describe(error: BaseException) -> str:
     """An error as the text of VapourSynth's: what, why, what to do."""
     if isinstance(error, HdrunetError):
-        text = f"{error}. {error.hint[:1].upper()}{error.hint[1:]}" if error.hint else str(error)
+        text, hint = str(error), error.hint.removesuffix(".")
+        if hint:
+            text += f". {hint}" if hint[0].isupper() else f"; {hint}"
         return re.sub(r"--([a-z][a-z-]*)", lambda match: _ARGUMENTS.get(match[1], match[1].replace("-", "_")), text)
     if isinstance(error, KeyboardInterrupt):
         _thread.interrupt_main()  # it was meant for the script

@@ -27,7 +27,7 @@ _MASTERING = (
     *("MasteringDisplayMinLuminance", "MasteringDisplayMaxLuminance"),
 )
 STALE = [
-    *("_Matrix", "_Range", "_ColorRange", "_Transfer", "_Primaries", "_ChromaLocation", "ICCProfile"),
+    *("_Matrix", "_Range", "_Transfer", "_Primaries", "_ChromaLocation", "ICCProfile"),
     *_MASTERING,
     *("ContentLightLevelMax", "ContentLightLevelAverage", "DolbyVisionRPU", "HDR10Plus"),
     *("HDRUNetMaxCLL", "HDRUNetFALL"),
@@ -115,7 +115,7 @@ def _tag[T: (Matrix, Primaries, Transfer, ChromaLocation)](
         return kind(properties[name] + shift)
     except ValueError:
         raise InputError(
-            f"its {name} is {properties[name]}, which has no meaning here", f"core.std.RemoveFrameProps(clip, '{name}')"
+            f"its {name} is {properties[name]}, which has no meaning here", f"Call core.std.RemoveFrameProps(clip, '{name}') first"
         ) from None
 
 

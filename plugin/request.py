@@ -126,22 +126,22 @@ def _checked_format(number: int, output: str, clip: Clip) -> PixelFormat:
         raise UsageError(f"format {number} is not one of VapourSynth's", "For example format=vs.YUV420P10")
     unbounded = output in ("linear", "signal")
     if unbounded and (format.model != "rgb" or not format.is_float):
-        raise UsageError(f'{format.name} cannot hold output="{output}", which is unbounded', "format=vs.RGBS or vs.RGBH")
+        raise UsageError(f'{format.name} cannot hold output="{output}", which is unbounded', "Give format=vs.RGBS or vs.RGBH")
     if format.model == "gray":
-        raise UsageError(f"HDR has colour, which {format.name} cannot hold", "format=vs.RGB48 or vs.YUV420P10")
+        raise UsageError(f"HDR has colour, which {format.name} cannot hold", "Give format=vs.RGB48 or vs.YUV420P10")
     if not format.is_float and not 10 <= format.depth <= 16:
         few = "too few" if format.depth < 10 else "more than 16"
         raise UsageError(
             f"{format.name} has {few} bits for HDR",
-            f"format=vs.{'RGB48' if format.model == 'rgb' else 'YUV420P10'} for example",
+            f"Give format=vs.{'RGB48' if format.model == 'rgb' else 'YUV420P10'} for example",
         )
     if max(format.chroma_shift) > 1:
-        raise UsageError(f"{format.name} has too little chroma", "format=vs.YUV420P10, vs.YUV422P10 or vs.YUV444P10")
+        raise UsageError(f"{format.name} has too little chroma", "Give format=vs.YUV420P10, vs.YUV422P10 or vs.YUV444P10")
     across, down = (1 << shift for shift in format.chroma_shift)
     if clip.width % across or clip.height % down:
         raise UsageError(
             f"a picture of {clip.width}x{clip.height} cannot be {format.name}, whose sides are even",
-            "format=vs.YUV444P10, or core.std.Crop first",
+            "Give format=vs.YUV444P10, or call core.std.Crop first",
         )
     return format
 
@@ -190,7 +190,7 @@ def _device(given: Mapping[str, Any]) -> tuple[str, str]:
     """(device, precision). The devices are counted without torch, which takes seconds to import."""
     device = str(given.get("device", "auto"))
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise UsageError(f'"{device}" is not a device', "device takes auto, cpu, cuda or cuda:N")
+        raise UsageError(f'"{device}" is not a device', "Give auto, cpu, cuda or cuda:N")
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= (count := _cuda_devices()):
         raise UsageError(f"there is no device {device} here ({count} CUDA devices)", 'Give device="auto" or "cpu"')
     precision = _choice(given, "precision", "auto", ("auto", "fp16", "fp32"))
@@ -214,7 +214,7 @@ def _tile(values: Sequence[int] | None) -> str | tuple[int, int]:
     if not values:
         return "auto"
     if len(values) > 2:
-        raise UsageError(f"tile has {len(values)} numbers", "tile=[width, height], or tile=0 for none")
+        raise UsageError(f"tile has {len(values)} numbers", "Give tile=[width, height], or tile=0 for none")
     width, height = values[0], values[-1]
     if width == height == 0:
         return "off"
