@@ -25,7 +25,7 @@ class Work:
     """The engine of a request, and how many frames may be in it."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
+        self.request = request
         target = Target(request.color, request.format, request.dither, request.mapping.white)
         network = load_model(request.model, request.weights)
         options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
@@ -39,7 +39,7 @@ class Work:
         self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Properties
     ) -> tuple[list[str], Written]:
         """Make a frame in the planes of `target`. See Filter.frame."""
-        request = self._request
+        request = self.request
         assert request.clip.format is not None
         color = read(properties, request)
         given = Frame(tuple(map(_tensor, source)), request.clip.format, color)
