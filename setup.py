@@ -11,7 +11,11 @@ from setuptools.command.build_ext import build_ext
 LIBRARY = "libhdrunet"
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 NATIVE = Path("plugin/native")
-FLAGS = ["/std:c++17", "/EHsc"] if sys.platform == "win32" else ["-std=c++17", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra"]
+FLAGS = (
+    ["/std:c++17", "/EHsc"]
+    if sys.platform == "win32"
+    else ["-std=c++17", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra"]
+)
 
 
 class BuildPlugin(build_ext):

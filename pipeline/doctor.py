@@ -108,7 +108,9 @@ def _vapoursynth() -> Iterator[Finding]:
     import vapoursynth
 
     core = vapoursynth.core
-    yield Finding("vapoursynth core", True, f"VapourSynth {core.version_number()} in {Path(vapoursynth.__file__).parent}")
+    yield Finding(
+        "vapoursynth core", True, f"VapourSynth {core.version_number()} in {Path(vapoursynth.__file__).parent}"
+    )
     name = "vapoursynth filter"
     if hasattr(core, "hdrunet"):
         yield Finding(name, True, f"core.hdrunet of {core.hdrunet.plugin_path}")

@@ -3,7 +3,7 @@ from typing import Literal
 
 import vapoursynth as vs
 
-class Plugin(vs.Plugin):
+class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
     def Reconstruct(
         self,
         clip: vs.VideoNode,
@@ -43,7 +43,7 @@ class Plugin(vs.Plugin):
         integer formats but 4:2:0, which goes to lossy encoders.
         """
 
-class Core(vs.Core):
+class Core(vs.Core):  # type: ignore[misc]
     @property
     def hdrunet(self) -> Plugin: ...
 

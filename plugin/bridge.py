@@ -48,7 +48,9 @@ class Filter:
         self._work: Work | None = None
         self._failure: tuple[type[HdrunetError], str, str] | None = None
 
-    def frame(self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any) -> tuple[list[str], dict[str, Any]]:
+    def frame(
+        self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any
+    ) -> tuple[list[str], dict[str, Any]]:
         """Make a frame: planes are buffers, read and written in place.
 
         Returns properties to remove and then properties to set.

@@ -28,7 +28,9 @@ def clip_of(
     width: int, height: int, family: int, sample_type: int, bits: int, subsampling_w: int, subsampling_h: int
 ) -> Clip:
     """The numbers of a VSVideoInfo."""
-    return Clip(width, height, format_of(family << 28 | sample_type << 24 | bits << 16 | subsampling_w << 8 | subsampling_h))
+    return Clip(
+        width, height, format_of(family << 28 | sample_type << 24 | bits << 16 | subsampling_w << 8 | subsampling_h)
+    )
 
 
 def format_of(number: int) -> PixelFormat | None:

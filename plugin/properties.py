@@ -1,7 +1,7 @@
 """Frame properties: what a frame's numbers mean, and what is to be said of the frame made of it.
 
-VapourSynth's numbers are those of H.273, but `_Range` is 1 for full and 0 for limited, and `_ChromaLocation` counts from
-0 for left.
+VapourSynth's numbers are those of H.273, but `_Range` is 1 for full and 0 for limited, and `_ChromaLocation` counts
+from 0 for left.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def _tag[T: (Matrix, Primaries, Transfer, ChromaLocation)](
         return kind(properties[name] + shift)
     except ValueError:
         raise InputError(
-            f"its {name} is {properties[name]}, which has no meaning here", f"Call core.std.RemoveFrameProps(clip, '{name}') first"
+            f"its {name} is {properties[name]}, which has no meaning here",
+            f"Call core.std.RemoveFrameProps(clip, '{name}') first",
         ) from None
 
 

@@ -126,7 +126,9 @@ def _checked_format(number: int, output: str, clip: Clip) -> PixelFormat:
         raise UsageError(f"format {number} is not one of VapourSynth's", "For example format=vs.YUV420P10")
     unbounded = output in ("linear", "signal")
     if unbounded and (format.model != "rgb" or not format.is_float):
-        raise UsageError(f'{format.name} cannot hold output="{output}", which is unbounded', "Give format=vs.RGBS or vs.RGBH")
+        raise UsageError(
+            f'{format.name} cannot hold output="{output}", which is unbounded', "Give format=vs.RGBS or vs.RGBH"
+        )
     if format.model == "gray":
         raise UsageError(f"HDR has colour, which {format.name} cannot hold", "Give format=vs.RGB48 or vs.YUV420P10")
     if not format.is_float and not 10 <= format.depth <= 16:
@@ -136,7 +138,9 @@ def _checked_format(number: int, output: str, clip: Clip) -> PixelFormat:
             f"Give format=vs.{'RGB48' if format.model == 'rgb' else 'YUV420P10'} for example",
         )
     if max(format.chroma_shift) > 1:
-        raise UsageError(f"{format.name} has too little chroma", "Give format=vs.YUV420P10, vs.YUV422P10 or vs.YUV444P10")
+        raise UsageError(
+            f"{format.name} has too little chroma", "Give format=vs.YUV420P10, vs.YUV422P10 or vs.YUV444P10"
+        )
     across, down = (1 << shift for shift in format.chroma_shift)
     if clip.width % across or clip.height % down:
         raise UsageError(

@@ -82,7 +82,9 @@ def test_cores_come_and_go() -> None:
 
 
 def test_ctrl_c_in_python() -> None:
-    code = BUSY + "print('ready', flush=True)\nfor future in pending: future.result()\nwhile True: made.get_frame(100)\n"
+    code = (
+        BUSY + "print('ready', flush=True)\nfor future in pending: future.result()\nwhile True: made.get_frame(100)\n"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

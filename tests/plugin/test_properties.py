@@ -141,7 +141,10 @@ def test_hdr_is_refused_unless_vouched_for(props: dict[str, Any], says: str) -> 
     [
         ({"_FieldBased": 1}, "interlaced (_FieldBased 1). Call a deinterlacer such as core.bwdif.Bwdif(clip, field=3)"),
         ({"_FieldBased": 2}, "or core.std.SetFieldBased(clip, 0) if it is progressive"),
-        ({"_Matrix": 10}, "it has matrix 10 (BT2020_CL), which is not supported. If the tag is wrong, say which it is:"),
+        (
+            {"_Matrix": 10},
+            "it has matrix 10 (BT2020_CL), which is not supported. If the tag is wrong, say which it is:",
+        ),
         ({"_Matrix": 77}, "its _Matrix is 77, which has no meaning here. Call core.std.RemoveFrameProps(clip, '_Matr"),
     ],
 )
