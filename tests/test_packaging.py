@@ -90,7 +90,7 @@ LAYERS = [
     "network.* baselines.*",
     "cut_off index probe",
     "reader source_color timeline device",
-    "active identity job engine writer exr mastering light_level_patch prefetch progress sample",
+    "active identity job engine writer exr mastering matroska_aspect light_level_patch prefetch progress sample",
     "segments remux container",
     "run",
     "api preview describe doctor options",
