@@ -1,0 +1,311 @@
+"""The run: pictures -> batches -> steps -> checkpoints. Read `train`, then `Training.run`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.network.weights import load_network
+
+from ..errors import ConfigError, HdrunetError, RetryError
+from .cache import Picture, cache_items, data_sha256, write_error
+from .checkpoint import BEST, LAST, STATE, load_state, revision, save_state, save_weights
+from .compute import Worker, random_state, seed_all, set_random_state, start
+from .config import Config
+from .data import batches
+from .losses import total_loss
+from .optimize import Average, learning_rate, make_optimizer
+from .progress import Progress
+from .report import write_report
+from .sources import find_items, split
+from .validate import Scores, held_out_pairs, validate
+
+
+def train(config: Config, resume: bool = False, check: bool = False) -> int:
+    """A whole run; returns the exit code: 0, or 128 + the number of the signal that stopped it."""
+    items, held_items = split(find_items(config.source, config.data), config.data)
+    worker = start(config.compute)
+    try:
+        folder = Path(config.run.output)
+        if (folder / STATE).exists() and not resume and not check:
+            raise ConfigError(f"{folder} holds a run already", "go on with --resume, or name another run.output")
+        cache = folder / config.data.cache
+        if not worker.first:
+            worker.wait_for_all()
+        pictures = [cache_items(each, cache) for each in (items, held_items)]
+        if worker.first:
+            worker.wait_for_all()
+        if check:
+            return 0
+        return Training(config, worker, pictures[0], pictures[1], resume).run()
+    except torch.OutOfMemoryError as error:
+        hint = "--set data.batch=N with a smaller N, and optimizer.accumulate for the rest"
+        raise RetryError(f"the device has too little memory: {str(error).splitlines()[0]}", hint) from None
+    finally:
+        worker.leave()
+
+
+class Training:
+    """The state of a run, and what changes it."""
+
+    def __init__(
+        self, config: Config, worker: Worker, pictures: list[Picture], held: list[Picture], resume: bool
+    ) -> None:
+        self.config, self.worker, self.pictures = config, worker, pictures
+        self.folder = Path(config.run.output)
+        self.data = data_sha256(pictures, held)
+        self.pairs = held_out_pairs(held, config) if worker.first else []
+        revision()
+        seed_all(config.run.seed)
+        layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
+        self.network = make_network(config).to(worker.device, memory_format=layout)  # type: ignore[call-overload]
+        self.shipped = HDRUNet(config.network).to(worker.device, memory_format=layout).eval()  # type: ignore[call-overload]
+        self.layout = layout
+        self.average = Average(self.network, config.optimizer.ema)
+        self.optimizer = make_optimizer(self.network.parameters(), config.optimizer)
+        self.scaler = torch.amp.GradScaler(worker.device.type, enabled=worker.dtype is torch.float16)
+        self.iteration, self.elapsed, self.waited = 0, 0.0, 0.0
+        self.history: list[dict[str, float]] = []
+        """Validations: iteration, minutes, psnr_mu, psnr_l, better."""
+        self.losses: list[tuple[int, float, float]] = []
+        """(iteration, loss, learning rate) of each log."""
+        self.best = -math.inf
+        if resume and (self.folder / STATE).exists():
+            self._restore(load_state(self.folder, config, self.data))
+        self.forward: nn.Module = torch.compile(self.network) if config.compute.compile else self.network  # type: ignore[assignment]
+        if worker.world > 1:
+            ids = [worker.device.index] if worker.device.type == "cuda" else None
+            self.forward = DistributedDataParallel(self.forward, device_ids=ids)
+
+    def run(self) -> int:
+        """Steps until the iterations or the minutes are over, or a signal comes; then checkpoint and report."""
+        run, began, before = self.config.run, time.monotonic(), self.elapsed
+        progress = Progress(self.folder, run.iterations, self.iteration, quiet=not self.worker.first)
+        progress.say(self._describe())
+        with _signals() as received:
+            if self.iteration == 0:
+                self._validate(progress)
+            samples = batches(self.pictures, self.config, self.iteration, self.worker.rank, self.worker.world)
+            saved, total, stop, failure = time.monotonic(), torch.zeros((), device=self.worker.device), 0, None
+            since = self.iteration
+            try:
+                while self.iteration < run.iterations and not stop:
+                    total += self._step(samples)
+                    progress.step()
+                    now = time.monotonic()
+                    self.elapsed = before + now - began
+                    if self.iteration % run.log_every == 0:
+                        self._log(progress, float(self.worker.mean(total)) / (self.iteration - since))
+                        total.zero_()
+                        since = self.iteration
+                    if self.iteration % run.validate_every == 0:
+                        self._validate(progress)
+                        self._save()
+                        saved = time.monotonic()
+                    elif now - saved >= 60 * run.checkpoint_minutes:
+                        self._save()
+                        saved = time.monotonic()
+                    stop = self.worker.largest(received[0] if received else int(self._out_of_time()))
+            except HdrunetError as error:
+                failure = error
+            del samples
+            if failure is not None:
+                progress.close()
+                raise failure
+            finished = stop <= 1
+            if finished and (not self.history or self.history[-1]["iteration"] != self.iteration):
+                self._validate(progress)
+            self._save()
+        if self.worker.first:
+            write_report(self, progress.say)
+        share = self.waited / max(self.elapsed, 1e-9)
+        progress.say(
+            f"{'finished' if finished else 'stopped'} after {self.iteration} iterations, {self.elapsed / 60:.1f} min;"
+            f" {share:.1%} of the time was spent waiting for data"
+            + ("" if finished else "; the same command with --resume goes on")
+        )
+        progress.close()
+        return 0 if finished else 128 + stop
+
+    def part(self) -> float:
+        """How much of the run is over, as the schedule counts."""
+        if self.config.schedule.over == "time":
+            return min(self.elapsed / (60 * self.config.run.minutes), 1.0)
+        return self.iteration / self.config.run.iterations
+
+    def _out_of_time(self) -> bool:
+        return 0 < 60 * self.config.run.minutes <= self.elapsed
+
+    def _step(self, samples: Iterator[Any]) -> Tensor:
+        """One step of the optimizer; the mean loss of its passes."""
+        config = self.config.optimizer
+        self.rate = learning_rate(config, self.config.schedule, self.part(), self.iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.worker.device)
+        for turn in range(config.accumulate):
+            asked = time.monotonic()
+            batch = next(samples)
+            self.waited += time.monotonic() - asked
+            last = turn == config.accumulate - 1
+            apart = isinstance(self.forward, DistributedDataParallel) and not last
+            with self.forward.no_sync() if apart else nullcontext():  # type: ignore[operator]
+                loss = self._loss(*batch)
+                self.scaler.scale(loss / config.accumulate).backward()
+            total += loss.detach() / config.accumulate
+        if config.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update(self.network, self.iteration)
+        self.iteration += 1
+        return total
+
+    def _loss(self, x: Tensor, y: Tensor, motion: Tensor) -> Tensor:
+        """(B, F, 3, P, P), (B, F, 3, P, P), (B, 3, 3) -> the number to minimise."""
+        x, y, motion = (each.to(self.worker.device, non_blocking=True) for each in (x, y, motion))
+        with self.worker.autocast():
+            output = self.forward(x.flatten(0, 1).contiguous(memory_format=self.layout))
+        loss, _ = total_loss(output.float().unflatten(0, x.shape[:2]), y, motion, self.config.loss)
+        return loss
+
+    def _log(self, progress: Progress, loss: float) -> None:
+        self._require_finite(loss)
+        self.losses.append((self.iteration, loss, self.rate))
+        waiting = self.waited / max(self.elapsed, 1e-9)
+        values = {"train/loss": loss, "train/lr": self.rate, "train/waiting": waiting}
+        progress.scalars(self.iteration, values, self.part())
+
+    def _require_finite(self, loss: float = 0.0) -> None:
+        finite = math.isfinite(loss) and all(bool(each.isfinite().all()) for each in self.average.weights.values())
+        if not finite:
+            raise ConfigError(
+                f"the training diverged before iteration {self.iteration}; the last checkpoint is from before that",
+                "lower optimizer.lr or set optimizer.clip=1, then start anew, or from last.safetensors",
+            )
+
+    def _validate(self, progress: Progress) -> None:
+        """Score the averaged weights; keep them as best.safetensors where they are."""
+        if not self.worker.first:
+            return
+        self._require_finite()
+        self.shipped.load_state_dict(self.average.weights)
+        if not self.pairs:
+            return
+        scores = validate(self.shipped, self.pairs, self.worker.device)
+        entry = {"iteration": float(self.iteration), "minutes": self.elapsed / 60, **vars(scores)}
+        self.history.append(entry)
+        progress.write(self.iteration, {f"held-out/{name}": value for name, value in vars(scores).items()})
+        progress.pictures(self.iteration, self.pairs[: self.config.run.pictures], self.shipped)
+        progress.say(f"iteration {self.iteration}, {len(self.pairs)} held-out pictures: {_said(scores)}")
+        if scores.psnr_mu > self.best:
+            self.best = scores.psnr_mu
+            if self.iteration:
+                self._ship(BEST)
+
+    def _save(self) -> None:
+        if not self.worker.first:
+            return
+        self._require_finite()
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.weights,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.worker.device),
+            "iteration": self.iteration,
+            "elapsed": self.elapsed,
+            "waited": self.waited,
+            "best": self.best,
+            "history": json.dumps({"validations": self.history, "losses": self.losses}),
+            "config": self.config.as_json(),
+            "essence": self.config.essence(),
+            "data": self.data,
+        }
+        save_state(self.folder, state)
+        self.shipped.load_state_dict(self.average.weights)
+        self._ship(LAST)
+
+    def _ship(self, name: str) -> None:
+        validation = json.dumps(self.history[-1]) if self.history else "{}"
+        notes = {"iteration": str(self.iteration), "validation": validation, "digest": self.config.digest}
+        save_weights(self.shipped, self.folder / name, self.config, self.data, **notes)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        for name, value in self.average.weights.items():
+            value.copy_(state["average"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"], self.worker.device)
+        self.iteration, self.elapsed, self.waited = state["iteration"], state["elapsed"], state["waited"]
+        history = json.loads(state["history"])
+        self.history, self.losses, self.best = history["validations"], history["losses"], state["best"]
+
+    def _describe(self) -> str:
+        dtype = str(self.worker.dtype or torch.float32).removeprefix("torch.")
+        scenes = len({picture.item.scene for picture in self.pictures})
+        begins = f"goes on from iteration {self.iteration}" if self.iteration else "begins"
+        return (
+            f"{self.folder} {begins}: {len(self.pictures)} pictures of {scenes} scenes, {len(self.pairs)} held out;"
+            f" {self.worker.world} x {self.worker.device} in {dtype}, process {os.getpid()}"
+        )
+
+
+def make_network(config: Config) -> HDRUNet:
+    """The network of a configuration with the weights that it starts with. Raises ConfigError, WeightsError."""
+    weights = config.start.weights
+    if weights:
+        network = load_network(None if weights == "bundled" else weights)
+        if network.config != config.network:
+            raise ConfigError(f"{weights} are weights of {network.config}, not of [network]", "change [network]")
+        return network.requires_grad_(True).train()
+    network = HDRUNet(config.network)
+    if config.start.identity:
+        last = [network.to_rgb] if network.weighting is None else [network.to_rgb, network.weighting.to_weights]
+        for layer in last:
+            assert layer.bias is not None
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, 0.0 if layer is network.to_rgb else 1.0)
+    return network.train()
+
+
+def _said(scores: Scores) -> str:
+    return f"PSNR-mu {scores.psnr_mu:.3f} dB, PSNR-L {scores.psnr_l:.3f} dB, better than the source on {scores.better:.0%}"
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are noted, and answered after the step; a second one ends the process at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, _: object) -> None:
+        if received:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
