@@ -14,4 +14,6 @@
     checkpoint  files that appear complete or not at all
     progress    the bar, the log and TensorBoard
     report      one page at the end
+
+Begin to read at start.py.
 """

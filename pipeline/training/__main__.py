@@ -25,12 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m hdrunet_video.training", description=_DESCRIPTION)
     parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="or `evaluate`, a command of its own")
     parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], help="change a field")
-    parser.add_argument("--resume", action="store_true", help="go on from run.output's last checkpoint, if there is one")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from run.output's last checkpoint, if there is one"
+    )
     parser.add_argument("--check", action="store_true", help="check configuration and pictures, then stop")
     flags = parser.parse_args(arguments)
     try:
         config = load_config(flags.config, flags.set)
-        from .loop import train
+        from .start import train
 
         return train(config, resume=flags.resume, check=flags.check)
     except HdrunetError as error:

@@ -1,6 +1,6 @@
 """The files of a run. Each appears complete or not at all, so a run that is killed at any moment keeps its last ones.
 
-`last.state` is all that a run needs to go on: tensors, numbers and texts, read without running anything that a file says.
+`last.state` is all that a run needs to go on: tensors, numbers and texts, read without running what a file says.
 `last.safetensors` and `best.safetensors` are networks for `load_network`, with how they were made in their notes.
 """
 
@@ -75,8 +75,8 @@ def save_weights(network: HDRUNet, path: Path, config: Config, data: str, **note
 
 @cache
 def revision() -> str:
-    """The git revision of this code, with `-dirty` where files differ from it; `unknown` outside a checkout. It is asked
-    for once, when a run begins: the files may change while it lasts."""
+    """The git revision of this code, with `-dirty` where files differ from it; `unknown` outside a checkout.
+    It is asked for once, when a run begins: the files may change while it lasts."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -1,7 +1,7 @@
 """What lossy coding leaves of pictures: JPEG and WebP through Pillow, H.264 and HEVC through PyAV.
 
-Pictures are (H, W, 3), R'G'B', uint8 in, float32 0..1 out. Video is BT.709 limited range, 4:2:0 with chroma on the left,
-and is decoded by the code that decodes users' video, so that training sees what the network is given later.
+Pictures are (H, W, 3), R'G'B', uint8 in, float32 0..1 out. Video is BT.709 limited range, 4:2:0 with chroma on the
+left, and is decoded by the code that decodes users' video, so that training sees what the network is given later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def still(picture: Bytes, kind: str, quality: int) -> Floats:
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, kind.upper(), quality=quality)
     buffer.seek(0)
     with Image.open(buffer) as decoded:
-        return np.asarray(decoded.convert("RGB"), np.float32) / 255
+        return np.asarray(decoded.convert("RGB")).astype(np.float32) / np.float32(255)
 
 
 def subsampled(picture: Bytes) -> Floats:

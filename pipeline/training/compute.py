@@ -121,7 +121,7 @@ def _cpu_has_bf16() -> bool:
 def seed_all(seed: int) -> None:
     """Every generator of this process; samples have generators of their own."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (libraries may still draw from it)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 

@@ -84,7 +84,7 @@ class Degrade:
     crf: tuple[float, float] = span(14, 32, 0, 51)
     """Constant rate factor of H.264; HEVC takes 2 more."""
     clip_frames: int = number(4, 1, 32)
-    """Frames coded for one sample of H.264 or HEVC: one of the last is taken, so that inter-frame artefacts are seen."""
+    """Frames coded for a sample of H.264 or HEVC: one of the last is taken, so that inter-frame artefacts are seen."""
     motion: float = number(3.0, 0.0, 64.0)
     """Most that the picture moves from frame to frame, pixels."""
 

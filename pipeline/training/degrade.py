@@ -93,7 +93,7 @@ def degrade(frames: Sequence[Array], recipe: Recipe, rng: np.random.Generator) -
         return [codec.still(picture, recipe.codec, int(recipe.quality)) for picture in pictures]
     if recipe.preset == "420":
         return [codec.subsampled(picture) for picture in pictures]
-    return [picture.astype(np.float32) / 255 for picture in pictures]
+    return [picture.astype(np.float32) / np.float32(255) for picture in pictures]
 
 
 def _captured(light: Array, recipe: Recipe, rng: np.random.Generator) -> codec.Bytes:
@@ -111,7 +111,8 @@ def _captured(light: Array, recipe: Recipe, rng: np.random.Generator) -> codec.B
 
 
 def _noise(config: Degrade, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Shot and read variance and grain, after Brooks et al. (CVPR 2019): log read = 2.18 log shot + 1.20 + N(0, 0.26)."""
+    """Shot and read variance and grain, after Brooks et al. (CVPR 2019):
+    log read = 2.18 log shot + 1.20 + N(0, 0.26)."""
     free, strong, grainy = rng.random(3) < (config.noise_free, config.noise_strong, 0.5)
     high = config.noise[1] * (3 if strong else 1)
     shot = _log_uniform(rng, config.noise[0], high)
@@ -136,7 +137,7 @@ def blur(picture: Floats, sigma: float) -> Floats:
 def _gaussian(sigma: float) -> Floats:
     radius = max(math.ceil(3 * sigma), 1)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _remaining(sigma: float) -> float:

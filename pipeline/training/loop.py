@@ -1,15 +1,13 @@
-"""The run: pictures -> batches -> steps -> checkpoints. Read `train`, then `Training.run`."""
+"""The run: batches -> steps -> validations and checkpoints. Read `Training.run`."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +16,34 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hdrunet_video.network.hdrunet import HDRUNet
-from hdrunet_video.network.weights import load_network
 
-from ..errors import ConfigError, HdrunetError, RetryError
-from .cache import Picture, cache_items, data_sha256, write_error
-from .checkpoint import BEST, LAST, STATE, load_state, revision, save_state, save_weights
-from .compute import Worker, random_state, seed_all, set_random_state, start
+from ..errors import ConfigError
+from .cache import Picture, data_sha256
+from .checkpoint import BEST, LAST, load_state, revision, save_state, save_weights
+from .compute import Worker, random_state, set_random_state
 from .config import Config
 from .data import batches
 from .losses import total_loss
 from .optimize import Average, learning_rate, make_optimizer
 from .progress import Progress
 from .report import write_report
-from .sources import find_items, split
+from .signals import noted_signals
 from .validate import Scores, held_out_pairs, validate
-
-
-def train(config: Config, resume: bool = False, check: bool = False) -> int:
-    """A whole run; returns the exit code: 0, or 128 + the number of the signal that stopped it."""
-    items, held_items = split(find_items(config.source, config.data), config.data)
-    worker = start(config.compute)
-    try:
-        folder = Path(config.run.output)
-        if (folder / STATE).exists() and not resume and not check:
-            raise ConfigError(f"{folder} holds a run already", "go on with --resume, or name another run.output")
-        cache = folder / config.data.cache
-        if not worker.first:
-            worker.wait_for_all()
-        pictures = [cache_items(each, cache) for each in (items, held_items)]
-        if worker.first:
-            worker.wait_for_all()
-        if check:
-            return 0
-        return Training(config, worker, pictures[0], pictures[1], resume).run()
-    except torch.OutOfMemoryError as error:
-        hint = "--set data.batch=N with a smaller N, and optimizer.accumulate for the rest"
-        raise RetryError(f"the device has too little memory: {str(error).splitlines()[0]}", hint) from None
-    finally:
-        worker.leave()
 
 
 class Training:
     """The state of a run, and what changes it."""
 
     def __init__(
-        self, config: Config, worker: Worker, pictures: list[Picture], held: list[Picture], resume: bool
+        self, config: Config, worker: Worker, network: HDRUNet, pictures: list[Picture], held: list[Picture]
     ) -> None:
         self.config, self.worker, self.pictures = config, worker, pictures
         self.folder = Path(config.run.output)
         self.data = data_sha256(pictures, held)
         self.pairs = held_out_pairs(held, config) if worker.first else []
         revision()
-        seed_all(config.run.seed)
         layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
-        self.network = make_network(config).to(worker.device, memory_format=layout)  # type: ignore[call-overload]
+        self.network = network.to(worker.device, memory_format=layout)  # type: ignore[call-overload]
         self.shipped = HDRUNet(config.network).to(worker.device, memory_format=layout).eval()  # type: ignore[call-overload]
         self.layout = layout
         self.average = Average(self.network, config.optimizer.ema)
@@ -83,8 +55,6 @@ class Training:
         self.losses: list[tuple[int, float, float]] = []
         """(iteration, loss, learning rate) of each log."""
         self.best = -math.inf
-        if resume and (self.folder / STATE).exists():
-            self._restore(load_state(self.folder, config, self.data))
         self.forward: nn.Module = torch.compile(self.network) if config.compute.compile else self.network  # type: ignore[assignment]
         if worker.world > 1:
             ids = [worker.device.index] if worker.device.type == "cuda" else None
@@ -95,11 +65,11 @@ class Training:
         run, began, before = self.config.run, time.monotonic(), self.elapsed
         progress = Progress(self.folder, run.iterations, self.iteration, quiet=not self.worker.first)
         progress.say(self._describe())
-        with _signals() as received:
+        with noted_signals() as received:
             if self.iteration == 0:
                 self._validate(progress)
             samples = batches(self.pictures, self.config, self.iteration, self.worker.rank, self.worker.world)
-            saved, total, stop, failure = time.monotonic(), torch.zeros((), device=self.worker.device), 0, None
+            saved, total, stop = time.monotonic(), torch.zeros((), device=self.worker.device), 0
             since = self.iteration
             try:
                 while self.iteration < run.iterations and not stop:
@@ -119,12 +89,10 @@ class Training:
                         self._save()
                         saved = time.monotonic()
                     stop = self.worker.largest(received[0] if received else int(self._out_of_time()))
-            except HdrunetError as error:
-                failure = error
-            del samples
-            if failure is not None:
+            except BaseException:
                 progress.close()
-                raise failure
+                raise
+            del samples
             finished = stop <= 1
             if finished and (not self.history or self.history[-1]["iteration"] != self.iteration):
                 self._validate(progress)
@@ -165,7 +133,7 @@ class Training:
             apart = isinstance(self.forward, DistributedDataParallel) and not last
             with self.forward.no_sync() if apart else nullcontext():  # type: ignore[operator]
                 loss = self._loss(*batch)
-                self.scaler.scale(loss / config.accumulate).backward()
+                torch.autograd.backward(self.scaler.scale(loss / config.accumulate))
             total += loss.detach() / config.accumulate
         if config.clip:
             self.scaler.unscale_(self.optimizer)
@@ -189,7 +157,9 @@ class Training:
         self.losses.append((self.iteration, loss, self.rate))
         waiting = self.waited / max(self.elapsed, 1e-9)
         values = {"train/loss": loss, "train/lr": self.rate, "train/waiting": waiting}
-        progress.scalars(self.iteration, values, self.part())
+        limit = 60 * self.config.run.minutes
+        done = max(self.iteration / self.config.run.iterations, self.elapsed / limit if limit else 0.0)
+        progress.scalars(self.iteration, values, self.elapsed * (1 - done) / done)
 
     def _require_finite(self, loss: float = 0.0) -> None:
         finite = math.isfinite(loss) and all(bool(each.isfinite().all()) for each in self.average.weights.values())
@@ -246,7 +216,9 @@ class Training:
         notes = {"iteration": str(self.iteration), "validation": validation, "digest": self.config.digest}
         save_weights(self.shipped, self.folder / name, self.config, self.data, **notes)
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def resume(self) -> None:
+        """Go on from last.state. Raises ConfigError where it is of another run."""
+        state = load_state(self.folder, self.config, self.data)
         self.network.load_state_dict(state["network"])
         for name, value in self.average.weights.items():
             value.copy_(state["average"][name])
@@ -267,45 +239,7 @@ class Training:
         )
 
 
-def make_network(config: Config) -> HDRUNet:
-    """The network of a configuration with the weights that it starts with. Raises ConfigError, WeightsError."""
-    weights = config.start.weights
-    if weights:
-        network = load_network(None if weights == "bundled" else weights)
-        if network.config != config.network:
-            raise ConfigError(f"{weights} are weights of {network.config}, not of [network]", "change [network]")
-        return network.requires_grad_(True).train()
-    network = HDRUNet(config.network)
-    if config.start.identity:
-        last = [network.to_rgb] if network.weighting is None else [network.to_rgb, network.weighting.to_weights]
-        for layer in last:
-            assert layer.bias is not None
-            nn.init.zeros_(layer.weight)
-            nn.init.constant_(layer.bias, 0.0 if layer is network.to_rgb else 1.0)
-    return network.train()
-
-
 def _said(scores: Scores) -> str:
-    return f"PSNR-mu {scores.psnr_mu:.3f} dB, PSNR-L {scores.psnr_l:.3f} dB, better than the source on {scores.better:.0%}"
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted, and answered after the step; a second one ends the process at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, _: object) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return (
+        f"PSNR-mu {scores.psnr_mu:.3f} dB, PSNR-L {scores.psnr_l:.3f} dB, better than the source on {scores.better:.0%}"
+    )

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a bar (or lines, where nobody watches), TensorBoard, and the history for the report."""
+"""What a run says while it goes on: a bar (or lines, where nobody watches), and TensorBoard."""
 
 from __future__ import annotations
 
@@ -37,16 +37,15 @@ class Progress:
         self._done += count
         self._bar.update(count)
 
-    def scalars(self, iteration: int, values: dict[str, float], part: float) -> None:
-        """Numbers of the training: to the bar, to the log at most every 30 seconds, to TensorBoard."""
-        self._bar.set_postfix({name.rpartition("/")[2]: f"{value:.4g}" for name, value in values.items()})
-        if self._lines and time.monotonic() - self._said > 30:
-            self._said = time.monotonic()
-            spent = self._said - self._started
-            rate = (self._done - self._first) / max(spent, 1e-9)
-            left = f", {(self._total - self._done) / max(rate, 1e-9) / 60:.0f} min to the last" if rate else ""
-            numbers = ", ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in values.items())
-            self.say(f"{iteration} of {self._total} ({part:.1%} of the run): {numbers}; {rate:.2f} it/s{left}")
+    def scalars(self, iteration: int, values: dict[str, float], left: float) -> None:
+        """Numbers of the training: to the bar, to the log at most every 30 seconds, to TensorBoard. `left`: seconds."""
+        shown = ", ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in values.items())
+        self._bar.set_postfix_str(shown)
+        now = time.monotonic()
+        if self._lines and now - self._said > 30:
+            self._said = now
+            rate = (self._done - self._first) / max(now - self._started, 1e-9)
+            self.say(f"{iteration} of {self._total}: {shown}, {rate:.2f} it/s, {left / 60:.0f} min left")
         self.write(iteration, values)
 
     def write(self, iteration: int, values: dict[str, float]) -> None:

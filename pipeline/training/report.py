@@ -75,7 +75,6 @@ def _few[T](entries: Sequence[T], most: int) -> list[T]:
 
 
 def _pictures(training: Training, folder: Path) -> list[str]:
-    from PIL import Image
 
     def save(image: Image.Image, name: str) -> None:
         try:
@@ -119,7 +118,10 @@ def _plots(curves: dict[str, Series]) -> Image.Image:
         if not points:
             continue
         (x0, x1), (y0, y1) = (_range([point[axis] for point in points]) for axis in (0, 1))
-        line = [(left + (x - x0) / (x1 - x0) * (right - left), bottom - (y - y0) / (y1 - y0) * (bottom - top)) for x, y in points]
+        line = [
+            (left + (x - x0) / (x1 - x0) * (right - left), bottom - (y - y0) / (y1 - y0) * (bottom - top))
+            for x, y in points
+        ]
         if len(line) > 1:
             draw.line(line, fill="#1f5fbf", width=2)
         for x, y in line if len(line) < 50 else line[-1:]:

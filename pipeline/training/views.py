@@ -87,7 +87,7 @@ def _start(rng: Rng, length: int, size: int, along: int) -> int:
 
 def _window(light: Array, x: int, y: int, size: int) -> Floats:
     height, width = light.shape[:2]
-    if 0 <= x and x + size <= width and 0 <= y and y + size <= height:
+    if x >= 0 and x + size <= width and y >= 0 and y + size <= height:
         return np.asarray(light[y : y + size, x : x + size], np.float32)
     rows, columns = _mirrored(np.arange(y, y + size), height), _mirrored(np.arange(x, x + size), width)
     return np.asarray(light[rows][:, columns], np.float32)
