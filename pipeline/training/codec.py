@@ -27,7 +27,11 @@ from .images import Floats
 Bytes = npt.NDArray[np.uint8]
 _BT709 = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
-_OPTIONS = {"hevc": {"x265-params": "log-level=none:pools=none:frame-threads=1:info=0"}, "h264": {}}
+_OPTIONS = {
+    # With its macroblock tree x264 gives different bits for the same small pictures from call to call, in one thread.
+    "h264": {"x264-params": "mbtree=0"},
+    "hevc": {"x265-params": "log-level=none:pools=none:frame-threads=1:info=0"},
+}
 
 
 def still(picture: Bytes, kind: str, quality: int) -> Floats:
@@ -47,7 +51,11 @@ def subsampled(picture: Bytes) -> Floats:
 
 
 def video(pictures: Sequence[Bytes], codec: str, crf: float, preset: str) -> list[Floats]:
-    """The pictures, of one even size, as frames of an H.264 (`h264`) or HEVC (`hevc`) stream, decoded."""
+    """The pictures, of one size, as frames of an H.264 (`h264`) or HEVC (`hevc`) stream, decoded."""
+    rows, columns = pictures[0].shape[:2]
+    # x265 writes beyond its memory where a side is below its block of 64.
+    padding = [(0, max(-side % 16, 64 - side)) for side in (rows, columns)]
+    pictures = [np.pad(picture, (*padding, (0, 0)), mode="edge") for picture in pictures]
     height, width = pictures[0].shape[:2]
     encoder: Any = av.CodecContext.create(_ENCODERS[codec], "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
@@ -58,9 +66,9 @@ def video(pictures: Sequence[Bytes], codec: str, crf: float, preset: str) -> lis
     for index, picture in enumerate(pictures):
         frame = av.VideoFrame(width, height, "yuv420p")
         for plane, samples in zip(frame.planes, _planes(picture), strict=True):
-            rows = np.zeros((plane.height, plane.line_size), np.uint8)
-            rows[:, : plane.width] = samples
-            plane.update(rows.tobytes())
+            lines = np.zeros((plane.height, plane.line_size), np.uint8)
+            lines[:, : plane.width] = samples
+            plane.update(lines.tobytes())
         frame.pts = index
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
@@ -69,7 +77,7 @@ def video(pictures: Sequence[Bytes], codec: str, crf: float, preset: str) -> lis
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     if len(frames) != len(pictures):
         raise RuntimeError(f"{codec} gave {len(frames)} of {len(pictures)} frames back")
-    return [_decoded([_samples(plane) for plane in frame.planes]) for frame in frames]
+    return [_decoded([_samples(plane) for plane in frame.planes])[:rows, :columns] for frame in frames]
 
 
 def _planes(picture: Bytes) -> list[Bytes]:

@@ -65,8 +65,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tiny: Tiny, capsys: pyt
 
 def test_a_signal_ends_a_run_between_two_steps(tiny: Tiny) -> None:
     whole, parts = tiny("whole"), tiny("parts")
-    assert run(whole, "run.iterations=60", "run.validate_every=1000") == 0
-    command = [*COMMAND, str(parts), "--set=run.iterations=60", "--set=run.validate_every=1000"]
+    assert run(whole, "run.iterations=30", "run.validate_every=1000") == 0
+    command = [*COMMAND, str(parts), "--set=run.iterations=30", "--set=run.validate_every=1000"]
     process = subprocess.Popen([*command, "--set=run.checkpoint_minutes=0"], stderr=subprocess.PIPE, text=True)
     state = parts.with_suffix("") / "last.state"
     until = time.monotonic() + 100
@@ -77,8 +77,8 @@ def test_a_signal_ends_a_run_between_two_steps(tiny: Tiny) -> None:
     assert process.returncode == 143, said
     assert "--resume goes on" in said
     stopped = torch.load(state, weights_only=True)["iteration"]
-    assert 1 <= stopped < 60
-    assert run(parts, "run.iterations=60", "run.validate_every=1000", resume=True) == 0
+    assert 1 <= stopped < 30
+    assert run(parts, "run.iterations=30", "run.validate_every=1000", resume=True) == 0
     assert same(whole.with_suffix("") / "last.safetensors", parts.with_suffix("") / "last.safetensors")
 
 
@@ -181,10 +181,10 @@ def test_a_tiny_network_learns_one_patch(dtype: torch.dtype | None) -> None:
     network = HDRUNet(HDRUNetConfig(channels=16, condition_channels=8, sft_channels=8, blocks=(1, 1, 1)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(network.parameters(), Optimizer(kind="adamw", lr=4e-3))
-    y = torch.rand(1, 3, 16, 16).cumsum(-1) * 0.2
+    y = torch.rand(1, 3, 12, 12).cumsum(-1) * 0.2
     x, loss = y.clamp(0, 1), Loss()
     values = []
-    for _ in range(120):
+    for _ in range(100):
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype is not None):
             output = network(x)
         assert output.dtype == torch.float32
@@ -192,8 +192,8 @@ def test_a_tiny_network_learns_one_patch(dtype: torch.dtype | None) -> None:
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        values.append(float(value))
-    assert values[-1] < 0.15 * values[0]
+        values.append(value.item())
+    assert values[-1] < 0.2 * values[0]
 
 
 def test_the_first_output_may_be_the_input(tiny: Tiny) -> None:
