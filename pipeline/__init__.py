@@ -19,43 +19,32 @@ if TYPE_CHECKING:
     from .api import convert, frames
     from .errors import HdrunetError
     from .frame import Frame, LightLevels
-    from .job import Job, Plan, make_plan
     from .network.weights import load_network
-    from .run import Report, run
+    from .run import Report
 
 __version__ = "0.1.0"
 __all__ = [
     "Frame",
     "HdrunetError",
-    "Job",
     "LightLevels",
-    "Plan",
     "Report",
     "convert",
     "frames",
     "load_network",
-    "make_plan",
-    "run",
 ]
 
 _HOMES = {
     "Frame": ".frame",
     "HdrunetError": ".errors",
-    "Job": ".job",
     "LightLevels": ".frame",
-    "Plan": ".job",
     "Report": ".run",
     "convert": ".api",
     "frames": ".api",
     "load_network": ".network.weights",
-    "make_plan": ".job",
-    "run": ".run",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(import_module(_HOMES[name], __name__), name)
-        globals()[name] = value  # also where a submodule has the same name, as `run`
-        return value
+        return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -85,7 +85,8 @@ def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
             if len(jobs) == 1:
                 raise
             # One bad file must not cost the night: the others are still converted.
-            code = code or _fail(flags, error)
+            failed = _fail(flags, error)
+            code = code or failed
     return code
 
 

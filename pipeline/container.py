@@ -19,8 +19,9 @@ from .errors import PlanError
 from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
-from .probe import open_media
-from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets
+from .matroska_aspect import PLACEHOLDER, write_aspect
+from .probe import open_media, video_stream
+from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
 from .timeline import timecode_after
 from .writer import write_error
 
@@ -41,9 +42,11 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
         options["movflags"] = "+faststart"  # players on the web start before the last byte
     with open_media(plan.info.path) as source, carrier(segments[0], metadata) as template:
         streams, warnings = held_streams(plan, source, name)
+        size = template.width, template.height
         try:
             with av.open(f"file:{target.absolute()}", "w", format=name, options=options) as out:
                 video = _add_video(plan, out, template, metadata)
+                video.metadata.update(_video_metadata(plan, source, name))
                 copies = _add_copies(out, source, streams)
                 out.metadata.update(copied_metadata(source.metadata))
                 out.set_chapters(shifted_chapters(plan, source))
@@ -55,8 +58,8 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-    if _loses_aspect(plan, name):
-        warnings.append(f"{plan.target.name}: Matroska cannot keep the sample aspect ratio of this codec")
+    if _needs_aspect(plan, name):
+        write_aspect(target, *size, plan.info.sample_aspect_ratio)
     _check_times(plan, target)
     return warnings
 
@@ -77,17 +80,24 @@ def _add_video(plan: Plan, out: OutputContainer, template: VideoStream, metadata
         )
     if plan.info.rotation:
         video.set_display_rotation(plan.info.rotation)
+    return video
+
+
+def _video_metadata(plan: Plan, source: InputContainer, muxer: str) -> dict[str, str]:
+    found = stream_metadata(video_stream(source, plan.info.path).metadata, muxer)
     if plan.info.timecode:
         skipped = plan.start * plan.outputs_per_frame
-        video.metadata["timecode"] = timecode_after(plan.info.timecode, skipped, plan.timeline.frame_rate)
-    return video
+        found["timecode"] = timecode_after(plan.info.timecode, skipped, plan.timeline.frame_rate)
+    if _needs_aspect(plan, muxer):
+        found["title"] = found.get("title", "") + PLACEHOLDER
+    return found
 
 
 def _add_copies(out: OutputContainer, source: InputContainer, streams: list[Stream]) -> dict[int, Stream]:
     copies = {}
     for stream in streams:
         copy = out.add_stream_from_template(stream)
-        copy.metadata.update(copied_metadata(stream.metadata))
+        copy.metadata.update(stream_metadata(stream.metadata, out.format.name))
         copy.disposition = stream.disposition
         copies[stream.index] = copy
     return copies
@@ -191,9 +201,8 @@ def _replaced(packet: AnyPacket, data: bytes) -> AnyPacket:
     return copy
 
 
-def _loses_aspect(plan: Plan, muxer: str) -> bool:
-    # HEVC and FFV1 repeat the ratio in their own headers, which players read.
-    return muxer == "matroska" and plan.info.sample_aspect_ratio != 1 and plan.preset.codec not in ("libx265", "ffv1")
+def _needs_aspect(plan: Plan, muxer: str) -> bool:
+    return muxer == "matroska" and plan.info.sample_aspect_ratio != 1
 
 
 def _check_times(plan: Plan, target: Path) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import torch
@@ -189,6 +191,24 @@ class FramesInFlight:
     ) -> None:
         self._compute, self._finish, self._runtime = compute, finish, runtime
         self._slots = [_Slot(runtime.event(), runtime.event(), runtime.event()) for _ in range(slots)]
+        self._free: SimpleQueue[_Slot] = SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+        self._launching = threading.Lock()
+
+    def one(self, source: Frame, out: Planes | None = None) -> Frame:
+        """One frame, from any thread: as many at once as there are slots, others wait. Not beside stream.
+        out: host tensors that the planes are written to."""
+        slot = self._free.get()
+        try:
+            return self._collect(self._submit(slot, source), out)
+        except BaseException:
+            with suppress(RuntimeError):
+                self._runtime.drain()
+            raise
+        finally:
+            slot.source, slot.result = None, ()
+            self._free.put(slot)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Frames in, frames out. Where one fails, all before it leave first, and then its error is raised."""
@@ -241,10 +261,11 @@ class FramesInFlight:
     def _launch(self, slot: _Slot, exact: bool) -> None:
         runtime, source = self._runtime, slot.source
         assert source is not None
-        runtime.wait("compute", slot.uploaded)
-        with runtime.on("compute"):
-            slot.result = self._compute(replace(source, planes=slot.on_device), exact)
-        runtime.record(slot.computed, "compute")
+        with self._launching:  # frames follow each other on the lane: the memory of one serves all
+            runtime.wait("compute", slot.uploaded)
+            with runtime.on("compute"):
+                slot.result = self._compute(replace(source, planes=slot.on_device), exact)
+            runtime.record(slot.computed, "compute")
         if not _fits(slot.received, slot.result):
             slot.received = tuple(runtime.pinned(tensor) for tensor in slot.result)
         runtime.wait("download", slot.computed)
@@ -252,7 +273,7 @@ class FramesInFlight:
             self._copy(slot.received, slot.result)
         runtime.record(slot.downloaded, "download")
 
-    def _collect(self, slot: _Slot) -> Frame:
+    def _collect(self, slot: _Slot, out: Planes | None = None) -> Frame:
         source = slot.source
         assert source is not None
         with device_errors():
@@ -260,7 +281,8 @@ class FramesInFlight:
                 if exact:
                     self._launch(slot, exact)
                 self._runtime.synchronize(slot.downloaded)
-                leaving = tuple(torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in slot.received)
+                given = out or ()
+                leaving = given + tuple(torch.empty_like(tensor) for tensor in slot.received[len(given) :])
                 self._copy(leaving, slot.received)
                 frame = self._finish(source, leaving, exact)
                 if frame is not None:

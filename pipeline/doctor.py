@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,5 +107,30 @@ def _exr() -> Iterator[Finding]:
 def _vapoursynth() -> Iterator[Finding]:
     import vapoursynth
 
-    text = f"VapourSynth {vapoursynth.core.version_number()}"
-    yield Finding("vapoursynth core", True, text)
+    core = vapoursynth.core
+    yield Finding(
+        "vapoursynth core", True, f"VapourSynth {core.version_number()} in {Path(vapoursynth.__file__).parent}"
+    )
+    name = "vapoursynth filter"
+    if hasattr(core, "hdrunet"):
+        yield Finding(name, True, f"core.hdrunet of {core.hdrunet.plugin_path}")
+        return
+    where = Path(vapoursynth.get_plugin_dir())
+    library = next((path for path in _own_libraries() if path.is_file()), None)
+    if library is None:
+        hint = "Install a C++17 compiler (Debian: apt-get install g++), then install this package again with pip -v."
+        yield Finding(name, False, "core.hdrunet was not built", hint, optional=True)
+    elif library.is_relative_to(where):
+        hint = f"core.std.LoadPlugin({str(library)!r}) says why."
+        yield Finding(name, False, f"{library} is there, but VapourSynth does not load it", hint, optional=True)
+    else:
+        text = f"{library} is not below {where}, where this VapourSynth looks"
+        hint = f"export VAPOURSYNTH_EXTRA_PLUGIN_PATH={library.parent}"
+        yield Finding(name, False, text, hint, optional=True)
+
+
+def _own_libraries() -> Iterator[Path]:
+    """Files of the native plugin that pip knows to be ours."""
+    for file in files("hdrunet-video") or ():
+        if file.stem == "libhdrunet":
+            yield Path(str(file.locate())).resolve()

@@ -11,6 +11,7 @@ import copy
 import logging
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -84,15 +85,31 @@ class Engine:
         self._exact = self._fast = _placed(network, self.device, half=False)
         if self.precision == "fp16":
             self._fast = _placed(network, self.device, half=True)
+        self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
         if self.device.type == "cuda":
             forbid_tf32()
             self._runtime = CudaRuntime(self.device)
 
-    def __call__(self, frame: Frame) -> Frame:
-        """The HDR frame of one SDR frame; from several threads at once, if need be. See stream."""
-        (result,) = self.stream([frame])
-        return result
+    def __call__(self, frame: Frame, out: tuple[Tensor, ...] | None = None) -> Frame:
+        """The HDR frame of one SDR frame; from several threads, of which in_flight share a CUDA device at once.
+
+        out: planes on the host that the result is written to, of its shapes and types (float16 takes float32
+        rounded); they need not be contiguous. Raises as stream does, and the next frame is not harmed.
+        """
+        if self._runtime is not None:
+            with self._lock:
+                if self._shared is None:
+                    self._shared = FramesInFlight(self._compute, self._finish, self._runtime, self.in_flight)
+            return self._shared.one(frame, out)
+        with device_errors():
+            *planes, report = self._compute(frame, True)
+            if out is None:
+                # Clones, because planes made in inference mode could not be written to by others.
+                return self._finished(frame, (*(plane.clone() for plane in planes), report))
+            for target, plane in zip(out, planes, strict=True):
+                target.copy_(plane)
+            return self._finished(frame, (*out, report))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """HDR frames of SDR frames, in order: planes on the host, `light` measured, pts kept.
@@ -106,10 +123,7 @@ class Engine:
             yield from in_flight.stream(frames)
             return
         for frame in frames:
-            with device_errors():
-                computed = self._compute(frame, True)
-            # Clones, because planes made in inference mode could not be written to by others.
-            yield self._finished(frame, tuple(tensor.clone() for tensor in computed))
+            yield self(frame)
 
     def tile_for(self, width: int, height: int) -> Size | None:
         """Width and height of the tiles that a frame of this size is computed in; None where in one piece.
@@ -146,8 +160,10 @@ class Engine:
         signal = signal.to(torch.float32, memory_format=torch.contiguous_format)
         finite = signal.isfinite().all().to(torch.float64).reshape(1)
         nits = to_nits(signal, frame.color.primaries, self.mapping)
-        del signal
         report = torch.cat((measure(nits, self.active), finite))
+        if self.target.is_signal:
+            return *signal[0].unbind(), report
+        del signal
         return *(plane.contiguous() for plane in to_planes(nits, self.target)), report
 
     def _shrink(self, frame: Frame, used: Size | None) -> None:
@@ -177,7 +193,10 @@ class Engine:
         *planes, report = computed
         brightest, average, _ = report.tolist()
         light = LightLevels(brightest, average)
-        return Frame(tuple(planes), self.target.format, self.target.color, source.pts, light)
+        color = self.target.color
+        if self.target.is_signal:
+            color = replace(color, primaries=source.color.primaries)
+        return Frame(tuple(planes), self.target.format, color, source.pts, light)
 
 
 def _checked_tile(tile: str | Size, halo: tuple[int, int] | None) -> str | Size:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -36,14 +37,12 @@ class ExrWriter:
         self._number += 1
         write_exr(path, frame, self._spec, self._white)
 
-    def __enter__(self) -> ExrWriter:
-        return self
+    def close(self) -> None:
+        """Nothing is left to do: each file was complete when it was written."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def abandon(self) -> None:
+        """Give the segment up and remove its folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def write_exr(path: Path, frame: Frame, spec: WriterSpec, white: float) -> None:
@@ -69,4 +68,12 @@ def write_exr(path: Path, frame: Frame, spec: WriterSpec, white: float) -> None:
             file.write(str(path))
         sync(path)
     except (OSError, RuntimeError) as error:
-        raise write_error(error, path) from None
+        raise write_error(_with_number(error), path) from None
+
+
+def _with_number(error: Exception) -> Exception:
+    """OpenEXR tells what the system said in words alone."""
+    for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number))
+    return error

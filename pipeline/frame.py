@@ -28,8 +28,8 @@ class Frame:
     """One picture: its planes, what their numbers mean, and when it is shown."""
 
     planes: tuple[Tensor, ...]
-    """One (rows, columns) tensor a component, in the order Y Cb Cr, R G B or Y: uint8, uint16, or float32 where
-    `format.is_float`. Subsampled chroma planes are smaller; see PixelFormat.plane_shapes."""
+    """One (rows, columns) tensor a component, in the order Y Cb Cr, R G B or Y: uint8, uint16, or float32 or
+    float16 where `format.is_float`. Subsampled chroma planes are smaller; see PixelFormat.plane_shapes."""
     format: PixelFormat
     """Component model, depth and subsampling of `planes`."""
     color: ColorSpec

@@ -6,13 +6,14 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset, preset_names
 
-from .color.light import LightMapping
-from .color.spec import ColorSpec, Transfer
+from .color.light import LightMapping, checked_mapping
+from .color.spec import ColorSpec
 from .errors import InputError, OutputError, UsageError
 from .identity import PlanIdentity, plan_identity
 from .probe import VideoInfo, probe
@@ -20,7 +21,7 @@ from .source_color import check_is_sdr, source_color
 from .timeline import Segment, Timeline, cut, make_timeline
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .engine import Engine, Network
 
 Tile = str | tuple[int, int]
 
@@ -118,7 +119,7 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     With `writes` false the target is not looked at: for plans whose frames are used and not stored.
     """
     preset = load_preset(_preset_name(job), job.settings)
-    mapping = _light_mapping(job, preset)
+    mapping = checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer)
     if writes:
         _check_target(job, preset)
     _check_model(job)
@@ -161,7 +162,7 @@ def make_engine(plan: Plan) -> Engine:
     target = Target(plan.preset.color, plan.preset.format, plan.preset.dither, plan.mapping.white)
     active = active_picture(plan.info, plan.color, plan.start, plan.stop)
     return Engine(
-        _network(job),
+        load_model(job.model, job.weights),
         plan.mapping,
         target,
         device=job.device,
@@ -171,14 +172,15 @@ def make_engine(plan: Plan) -> Engine:
     )
 
 
-def _network(job: Job):  # type: ignore[no-untyped-def]
-    if job.model == "hdrunet":
+def load_model(model: str, weights: str = "") -> Network:
+    """The network of `--model` and `--weights`; empty weights are the bundled ones. Imports torch."""
+    if model == "hdrunet":
         from .network.weights import load_network
 
-        return load_network(job.weights or None)
+        return load_network(weights or None)
     from .baselines import MODELS
 
-    return MODELS[job.model]()
+    return MODELS[model]()
 
 
 def _preset_name(job: Job) -> str:
@@ -192,30 +194,6 @@ def _preset_name(job: Job) -> str:
             f"Use one of {known}, or name a --preset.",
         )
     return DEFAULT_BY_EXTENSION[extension]
-
-
-def _light_mapping(job: Job, preset: Preset) -> LightMapping:
-    # EXR keeps all light: without a roll-off the range is that of PQ itself.
-    default_peak = 10000.0 if preset.color.transfer is Transfer.LINEAR else 1000.0
-    mapping = LightMapping(job.white, job.display_gamma, job.peak if job.peak is not None else default_peak)
-    if not 50 <= mapping.white <= 1000:
-        raise UsageError(f"--white {mapping.white:g} is out of range", "Reference white is 203; 50 to 1000 is taken.")
-    if not 1.0 <= mapping.display_gamma <= 3.0:
-        raise UsageError(f"--display-gamma {mapping.display_gamma:g} is out of range", "2.24 is usual, 2.4 is BT.1886.")
-    if not mapping.white < mapping.peak <= 10000:
-        raise UsageError(
-            f"--peak {mapping.peak:g} must lie above --white {mapping.white:g} and not above 10000",
-            "1000 is usual; 600 to 4000 suits most displays.",
-        )
-    if preset.color.transfer is Transfer.HLG and mapping.peak > 1000:
-        raise UsageError(f"--peak {mapping.peak:g} does not fit HLG, whose nominal peak is 1000 cd/m2", "--peak 1000")
-    if mapping.knee_nits < mapping.white:
-        raise UsageError(
-            f"--peak {mapping.peak:g} would darken reference white: its roll-off begins at {mapping.knee_nits:.0f} "
-            f"cd/m2, below --white {mapping.white:g}",
-            "Raise --peak (600 works with white 203) or lower --white.",
-        )
-    return mapping
 
 
 def _check_target(job: Job, preset: Preset) -> None:
@@ -258,15 +236,15 @@ def _check_encoder(preset: Preset) -> None:
 
 
 def _check_exr_installed() -> None:
-    from importlib.util import find_spec
-
     if find_spec("OpenEXR") is None:
         raise UsageError("the preset exr needs OpenEXR", "pip install 'hdrunet-video[exr]'")
 
 
 def _check_model(job: Job) -> None:
-    if job.model not in ("hdrunet", "identity"):
-        raise UsageError(f"unknown model {job.model!r}", "There are hdrunet and identity.")
+    from .baselines import MODELS
+
+    if job.model != "hdrunet" and job.model not in MODELS:
+        raise UsageError(f"unknown model {job.model!r}", f"There are hdrunet, {', '.join(MODELS)}.")
     if job.model != "hdrunet" and job.weights:
         raise UsageError(f"--model {job.model} has no weights", "Leave out --weights.")
     if job.segment_frames is not None and job.segment_frames < 1:

@@ -28,6 +28,7 @@ exit codes: 0 done (or left alone by -n), 2 usage, 65 bad input, preset or weigh
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    from .baselines import MODELS
     from .source_color import CHROMA_LOCATIONS, MATRICES, PRIMARIES, RANGES
 
     top = argparse.ArgumentParser(
@@ -59,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--keep-going", action="store_true", help="repeat the frame before a damaged one")
     machine = top.add_argument_group("network and machine")
     machine.add_argument("--weights", default="", metavar="FILE", help=".safetensors or .pth (default: bundled)")
-    machine.add_argument("--model", default="hdrunet", metavar="NAME", help="hdrunet, or identity: light mapping alone")
+    machine.add_argument(
+        "--model", default="hdrunet", metavar="NAME", help=f"hdrunet, or to compare: {', '.join(MODELS)}"
+    )
     machine.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
     machine.add_argument("--precision", default="auto", choices=("auto", "fp32", "fp16"), help="fp16 needs CUDA")
     machine.add_argument(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 
-def prefetch[T](items: Iterable[T], depth: int = 4) -> Iterator[T]:
+def prefetch[T](items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     """Iterate `items` in a thread of its own, at most `depth` ahead. Errors arrive where the item would have.
 
     Closing the iterator, or losing it, stops the thread before its next item.

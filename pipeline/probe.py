@@ -7,6 +7,7 @@ made from the packets themselves, once, and everything else (segments, progress,
 from __future__ import annotations
 
 import os
+import re
 import stat
 from array import array
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from av.video.stream import VideoStream
 
 from .color.spec import ChromaLocation as Chroma
 from .color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer, pixel_format
+from .cut_off import missing_bytes
 from .errors import InputError
+from .index import INTERLACED, Index, index_frames, index_packets
 
 MAX_PIXELS = 1 << 27
 """Larger pictures are refused: a header of a few bytes must not allocate gigabytes. 16384x8192 is the largest."""
@@ -36,7 +39,6 @@ _OPEN_OPTIONS = {
     "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,mxf,flv,asf,ogg,gif,apng,nut,ivf,obu,h264,hevc,"
     "m4v,yuv4mpegpipe,dv,rm,wtv,gxf,mv,nsv,bink,smk,avs,cavsvideo,vc1,mjpeg",
 }
-_INTERLACED = frozenset({2, 3, 4, 5})  # AVFieldOrder TT, BB, TB, BT
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class VideoInfo:
 def check_is_a_file(source: str | os.PathLike[str]) -> Path:
     """The path of a regular file, or InputError: URLs, folders, devices and empty files are refused by name."""
     text = os.fspath(source)
-    if "://" in text and not Path(text).exists():
+    # pathlib makes one slash of two.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not Path(text).exists():
         raise InputError(f"{text} is a URL; only local files are read", "Download it first.")
     path = Path(text)
     try:
@@ -138,7 +141,7 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
     path = check_is_a_file(source)
     facts = path.stat()
     with open_media(path) as container:
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, frame_threads=False)
         first = _first_frame(container, stream, path)
     format = pixel_format(first.format.name)
     if format is None:
@@ -147,16 +150,19 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
             "Convert it to yuv420p, yuv422p, yuv444p or gbrp first; `hdrunet-video --help` lists the formats.",
         )
     with open_media(path) as container:
-        index = _index_packets(container, video_stream(container, path))
+        index = index_packets(container, video_stream(container, path))
     if not index.exact:
         with open_media(path) as container:
-            index = _index_frames(container, video_stream(container, path), index)
+            index = index_frames(container, video_stream(container, path, not index.corrupt), index)
     with open_media(path) as container:
         return _describe(path, container, video_stream(container, path), first, format, index, facts)
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The picture, ready to decode with frame threads and a bound on the picture's size; cover art does not count."""
+def video_stream(container: InputContainer, path: Path, frame_threads: bool = True) -> VideoStream:
+    """The picture, ready to decode, with a bound on its size; cover art does not count.
+
+    With frame threads, an error near the end of the file can take the good frames in flight along.
+    """
     stream = container.streams.best("video")
     cover = av.stream.Disposition.attached_pic
     if not isinstance(stream, VideoStream) or stream.disposition & cover or stream.codec_context is None:
@@ -165,7 +171,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         size = f"{stream.codec_context.width}x{stream.codec_context.height}"
         raise InputError(f"{path} claims pictures of {size}, which is too large", "The largest is 16384x8192.")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    stream.thread_type = "AUTO"
+    stream.thread_type = "AUTO" if frame_threads else "SLICE"
     return stream
 
 
@@ -176,70 +182,11 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
                 for frame in packet.decode():
                     assert isinstance(frame, VideoFrame)
                     return frame
-            except av.error.InvalidDataError:
-                continue
+            except av.error.FFmpegError:
+                continue  # decoders differ in what they call a broken picture: png says ExternalError
     except (av.error.FFmpegError, ValueError):
         pass
     raise InputError(f"{path} holds no frame that can be decoded", "`ffprobe` on the file says more.")
-
-
-@dataclass
-class _Index:
-    pts: array[int]
-    end_pts: int = 0
-    end_seconds: float = 0.0
-    packets: int = 0
-    exact: bool = True
-    synthetic: bool = False
-    corrupt: int = 0
-
-
-def _index_packets(container: InputContainer, stream: VideoStream) -> _Index:
-    index = _Index(array("q"))
-    # VP8 stores frames that are never shown, and a transport stream may carry each field as its own packet.
-    fields = stream.codec_context.field_order in _INTERLACED and "mov" not in container.format.name
-    index.exact = stream.codec_context.name != "vp8" and not fields
-    for packet in container.demux():
-        if not packet.size:
-            continue
-        when = packet.pts if packet.pts is not None else packet.dts
-        if when is not None and packet.time_base:
-            end = float((when + (packet.duration or 0)) * packet.time_base)
-            index.end_seconds = max(index.end_seconds, end)
-        if packet.stream.index != stream.index:
-            continue
-        index.packets += 1
-        index.corrupt += packet.is_corrupt
-        if packet.pts is None:
-            index.exact = False
-        elif not packet.is_discard:
-            index.pts.append(packet.pts)
-            index.end_pts = max(index.end_pts, packet.pts + (packet.duration or 0))
-    index.pts = array("q", sorted(index.pts))
-    if len(set(index.pts)) != len(index.pts) or not index.pts:
-        index.exact = False
-    return index
-
-
-def _index_frames(container: InputContainer, stream: VideoStream, packets: _Index) -> _Index:
-    """The index of streams whose packets do not tell it: decode everything and look at the frames."""
-    times: list[int | None] = []
-    try:
-        for packet in container.demux(stream):
-            try:
-                times.extend(frame.pts for frame in packet.decode())
-            except av.error.InvalidDataError:
-                packets.corrupt += 1
-    except av.error.FFmpegError:
-        packets.corrupt += 1
-    known = [time for time in times if time is not None]
-    index = _Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
-    if len(known) == len(times) and sorted(set(known)) == known:
-        index.pts = array("q", known)
-    else:
-        index.pts = array("q", range(len(times)))
-        index.synthetic = True
-    return index
 
 
 def _describe(
@@ -248,7 +195,7 @@ def _describe(
     stream: VideoStream,
     first: VideoFrame,
     format: PixelFormat,
-    index: _Index,
+    index: Index,
     facts: os.stat_result,
 ) -> VideoInfo:
     context = stream.codec_context
@@ -276,13 +223,13 @@ def _describe(
         pts=index.pts,
         end_pts=index.end_pts,
         seekable=not index.synthetic,
-        interlaced=bool(first.interlaced_frame) or context.field_order in _INTERLACED,
+        interlaced=bool(first.interlaced_frame) or context.field_order in INTERLACED,
         field_order=int(context.field_order),
         mastering_display=any("mastering" in kind for kind in side_data),
         dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
-        damage=_damage(container, stream, index),
+        damage=_damage(path, container, stream, index),
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
     )
@@ -318,8 +265,10 @@ def _other_streams(container: InputContainer, video: VideoStream) -> Iterator[St
             yield StreamInfo(stream.index, stream.type, codec, stream.metadata.get("language", ""))
 
 
-def _damage(container: InputContainer, stream: VideoStream, index: _Index) -> str:
+def _damage(path: Path, container: InputContainer, stream: VideoStream, index: Index) -> str:
     """Signs that the file is not whole. Decoders conceal a cut file, so the container is asked instead."""
+    if missing := missing_bytes(path, container.format.name):
+        return f"{missing} bytes are missing at its end"
     if index.corrupt:
         return f"{index.corrupt} of its packets are corrupt"
     if "mov" in container.format.name and stream.frames > index.packets:

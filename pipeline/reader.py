@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from .color.spec import ColorSpec, PixelFormat, pixel_format
-from .errors import InputError
+from .errors import InputError, RetryError
 from .frame import Frame
 from .probe import VideoInfo, open_media, video_stream
 
@@ -104,10 +104,21 @@ class Reader:
             yield missing, last
 
     def _decoded(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
-        where = {pts: index for index, pts in enumerate(self.info.pts) if start <= index < stop}
-        container, stream = self._seek(start)
+        """(index, picture) of those that can be decoded."""
+        following = start
+        # An error while the frame threads are emptied takes good pictures along: those are tried again one by one.
+        for frame_threads in (True, False):
+            for index, picture in self._decoded_with(frame_threads, following, stop):
+                yield index, picture
+                following = index + 1
+            if following == stop:
+                return
+
+    def _decoded_with(self, frame_threads: bool, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
+        where = {self.info.pts[index]: index for index in range(start, stop)}
+        container, stream = self._seek(start, frame_threads)
         count = -1
-        for packet in container.demux(stream):
+        for packet in self._demuxed(container, stream):
             for picture in self._decode(packet):
                 count += 1
                 index = where.get(picture.pts) if self.info.seekable and picture.pts is not None else count
@@ -119,11 +130,11 @@ class Reader:
                 self._check_picture(picture, index)
                 yield index, picture
 
-    def _seek(self, start: int) -> tuple[InputContainer, VideoStream]:
+    def _seek(self, start: int, frame_threads: bool) -> tuple[InputContainer, VideoStream]:
         """The file and its stream, placed so that the next pictures lead up to frame `start`."""
         self._stack.close()
         container: InputContainer = self._stack.enter_context(open_media(self.info.path))
-        stream = video_stream(container, self.info.path)
+        stream = video_stream(container, self.info.path, frame_threads)
         if start == 0 or not self.info.seekable:
             return container, stream
         target = self.info.pts[start]
@@ -138,24 +149,33 @@ class Reader:
                 break
         self._stack.close()
         container = self._stack.enter_context(open_media(self.info.path))
-        return container, video_stream(container, self.info.path)
+        return container, video_stream(container, self.info.path, frame_threads)
 
     def _first_pts(self, container: InputContainer, stream: VideoStream) -> int:
         """Time of the first picture that decodes from here; a seek may land after the wanted one."""
-        for packet in container.demux(stream):
+        for packet in self._demuxed(container, stream):
             for picture in self._decode(packet):
                 if picture.pts is not None:
                     return int(picture.pts)
         return self.info.pts[-1] + 1
 
+    def _demuxed(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+        """Packets up to the end of the file, or up to where it breaks off: _pictures says what is missing."""
+        try:
+            yield from container.demux(stream)
+        except OSError as error:
+            raise InputError(f"{self.info.path} cannot be read on: {error.strerror}", "Check the disk.") from None
+        except av.error.FFmpegError:
+            return
+
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         try:
             return [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
-        except av.error.InvalidDataError:
-            # The picture that this packet should have given is missing from the index: _pictures says which.
+        except MemoryError:
+            raise RetryError(f"no memory is left to decode {self.info.path}", "Close other programs.") from None
+        except av.error.FFmpegError:
+            # Decoders differ in what they call a broken picture (png: ExternalError); _pictures says which is missing.
             return []
-        except OSError as error:
-            raise InputError(f"{self.info.path} cannot be read on: {error.strerror}", "Check the disk.") from None
 
     def _check_picture(self, picture: VideoFrame, index: int) -> None:
         info = self.info

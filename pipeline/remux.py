@@ -29,6 +29,11 @@ _STALE_KEYS = frozenset(
     }
     | {"number_of_frames", "number_of_bytes"}
 )
+_QUICKTIME_LANGUAGES = {
+    **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "mkd": "mac"},
+    **{"hye": "arm", "kat": "geo", "bod": "tib", "mya": "bur", "msa": "may"},
+}
+"""ISO 639-2/T codes whose /B twin is the one in FFmpeg's QuickTime table; it writes others as undetermined."""
 
 
 def copied_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -38,6 +43,14 @@ def copied_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         for key, value in metadata.items()
         if key.lower() not in _STALE_KEYS and not key.upper().startswith("_STATISTICS") and "-eng" not in key
     }
+
+
+def stream_metadata(metadata: Mapping[str, str], muxer: str) -> dict[str, str]:
+    """`copied_metadata` of a stream, with the language as the muxer knows it."""
+    copied = copied_metadata(metadata)
+    if muxer == "mov" and copied.get("language") in _QUICKTIME_LANGUAGES:
+        copied["language"] = _QUICKTIME_LANGUAGES[copied["language"]]
+    return copied
 
 
 def held_streams(plan: Plan, source: InputContainer, muxer: str) -> tuple[list[Stream], list[str]]:
@@ -117,5 +130,7 @@ def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stre
             shift = round(origin / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
+            if packet.stream.type == "subtitle" and packet.duration:
+                packet.duration = min(packet.duration, round(end / packet.time_base) - when)
         packet.stream = copies[packet.stream.index]
         yield packet

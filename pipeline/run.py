@@ -1,4 +1,4 @@
-"""The main path. Start reading here: a frame's whole life is `_render`, a film's is `run`."""
+"""The main path. Start reading here: a film's life is `run`, a frame's is `_Work.render`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -48,92 +50,126 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     `cancelled` is asked before each frame; once true, KeyboardInterrupt is raised and finished segments stay.
     """
     progress, started = progress or Silent(), time.monotonic()
+    progress.stage("loading")
+    engine = make_engine(plan)  # before anything is written: a device or weights that will not do leave no trace
     with claimed(plan) as store:
+        work = _Work(plan, engine, store, progress, cancelled)
         progress.stage("checking")
         missing = store.missing()
         total = len(plan.timeline.pts)
         resumed = total - sum(_frames(plan, segment) for segment in missing)
         progress.begin(plan.target.name, total, resumed)
         try:
-            receipts = _finish_segments(plan, store, missing, progress, cancelled)
+            receipts = work.finish(missing)
             progress.stage("joining")
             warnings = _assemble(plan, store, receipts)
         finally:
             progress.end()
         store.remove()
-    light = _film_light(receipts)
     bad = sum(receipt.bad_frames for receipt in receipts)
     if bad:
         warnings.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
     for warning in warnings:
         progress.warn(warning)
-    return Report(plan.target, total, time.monotonic() - started, light, bad, resumed, tuple(warnings))
+    seconds = time.monotonic() - started
+    return Report(plan.target, total, seconds, _film_light(receipts), bad, resumed, tuple(warnings))
 
 
-def _finish_segments(
-    plan: Plan, store: SegmentStore, missing: list[Segment], progress: Progress, cancelled: Callable[[], bool]
-) -> list[Receipt]:
-    """Receipts of all segments. What does not prove good once written is done once more, then given up."""
-    engine: Engine | None = None
-    for _ in range(2):
-        if missing:
-            progress.stage("loading")
-            engine = engine or make_engine(plan)
-            progress.stage("converting")
+@dataclass(frozen=True)
+class _Work:
+    """What every step on a segment needs."""
+
+    plan: Plan
+    engine: Engine
+    store: SegmentStore
+    progress: Progress
+    cancelled: Callable[[], bool]
+
+    def finish(self, missing: list[Segment]) -> list[Receipt]:
+        """Receipts of all segments. What does not prove good once written is done once more, then given up."""
+        for _ in range(2):
+            self.progress.stage("converting")
             for neighbours in _runs(missing):
-                _render(plan, engine, store, neighbours, progress, cancelled)
-        receipts = store.receipts()
-        missing = [segment for segment in plan.segments if segment.index not in receipts]
-        if not missing:
-            return [receipts[segment.index] for segment in plan.segments]
-    raise PlanError(
-        f"{store.path(missing[0])} is not what was written to it",
-        "Check the disk, then run the same command again.",
-    )
+                self.render(neighbours)
+            receipts = self.store.receipts()
+            missing = [segment for segment in self.plan.segments if segment.index not in receipts]
+            if not missing:
+                return [receipts[segment.index] for segment in self.plan.segments]
+        raise PlanError(
+            f"{self.store.path(missing[0])} is not what was written to it",
+            "Check the disk, then run the same command again.",
+        )
 
-
-def _render(
-    plan: Plan,
-    engine: Engine,
-    store: SegmentStore,
-    segments: list[Segment],
-    progress: Progress,
-    cancelled: Callable[[], bool],
-) -> None:
-    """Neighbouring segments in one pass: the decoder and the device go on working across their boundaries."""
-    start, stop = segments[0].start, segments[-1].stop
-    with Reader(plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going) as reader:
-        frames = prefetch(engine.stream(prefetch(reader)))
-        try:
+    def render(self, segments: list[Segment]) -> None:
+        """Neighbouring segments in one pass: the decoder and the device go on working across their boundaries."""
+        plan, start, stop = self.plan, segments[0].start, segments[-1].stop
+        with (
+            Reader(plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going) as reader,
+            ThreadPoolExecutor(1, "seal") as background,
+            # Decoding, computing and sealing each have a thread; this one encodes.
+            closing(prefetch(self.engine.stream(prefetch(reader)))) as frames,
+        ):
+            sealed: Future[None] | None = None
             for segment in segments:
-                _write_segment(plan, engine, store, segment, reader, _watched(frames, progress, cancelled))
-        finally:
-            frames.close()  # type: ignore[attr-defined]  # prefetch is a generator
+                draft = self.write(segment, frames)
+                try:
+                    # One at a time, so that a full disk is noticed before the next segment is begun.
+                    if sealed is not None:
+                        sealed.result()
+                except BaseException:
+                    draft.out.abandon()
+                    raise
+                sealed = background.submit(self.seal, draft, reader.bad_frames)
+            if sealed is not None:
+                sealed.result()
+
+    def write(self, segment: Segment, frames: Iterator[Frame]) -> _Draft:
+        """Encode the next frames into a segment's temporary file."""
+        started, light, written = time.monotonic(), LightLevels(), 0
+        temporary = self.store.temporary(segment)
+        out = _writer(self.plan, segment, temporary)
+        try:
+            for frame in islice(frames, _frames(self.plan, segment)):
+                if self.cancelled():
+                    raise KeyboardInterrupt
+                out.write(frame)
+                light, written = light.merge(frame.light or LightLevels()), written + 1
+                self.progress.advance(1)
+        except BaseException:
+            out.abandon()
+            raise
+        return _Draft(segment, temporary, out, light, written, started)
+
+    def seal(self, draft: _Draft, bad_frames: set[int]) -> None:
+        """Complete a segment's file, put it in place and write its receipt."""
+        segment, identity = draft.segment, self.plan.identity
+        draft.out.close()
+        receipt = Receipt(
+            plan_id=identity.plan_id,
+            index=segment.index,
+            frames=draft.frames,
+            sha256=payload_sha256(draft.temporary),
+            max_nits=draft.light.max_nits,
+            average_nits=draft.light.average_nits,
+            bad_frames=sum(segment.start <= bad < segment.stop for bad in tuple(bad_frames)),
+            seconds=round(time.monotonic() - draft.started, 3),
+            device=str(self.engine.device),
+            host=host_name(),
+            weights_sha256=identity.weights_sha256,
+        )
+        self.store.finish(segment, draft.temporary, receipt)
 
 
-def _write_segment(
-    plan: Plan, engine: Engine, store: SegmentStore, segment: Segment, reader: Reader, frames: Iterator[Frame]
-) -> None:
-    started, light, written = time.monotonic(), LightLevels(), 0
-    temporary = store.temporary(segment)
-    with _writer(plan, segment, temporary) as out:
-        for frame in islice(frames, _frames(plan, segment)):
-            out.write(frame)
-            light, written = light.merge(frame.light or LightLevels()), written + 1
-    receipt = Receipt(
-        plan_id=plan.identity.plan_id,
-        index=segment.index,
-        frames=written,
-        sha256=payload_sha256(temporary),
-        max_nits=light.max_nits,
-        average_nits=light.average_nits,
-        bad_frames=sum(segment.start <= bad < segment.stop for bad in reader.bad_frames),
-        seconds=round(time.monotonic() - started, 3),
-        device=str(engine.device),
-        host=host_name(),
-        weights_sha256=plan.identity.weights_sha256,
-    )
-    store.finish(segment, temporary, receipt)
+@dataclass(frozen=True)
+class _Draft:
+    """A segment whose frames are all with the encoder, but not yet all in its file."""
+
+    segment: Segment
+    temporary: Path
+    out: Writer | ExrWriter
+    light: LightLevels
+    frames: int
+    started: float
 
 
 def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter:
@@ -150,14 +186,6 @@ def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter
         first = segment.start * plan.outputs_per_frame
         return ExrWriter(temporary, spec, plan.target.name, first, plan.mapping.white)
     return Writer(temporary, spec)
-
-
-def _watched(frames: Iterator[Frame], progress: Progress, cancelled: Callable[[], bool]) -> Iterator[Frame]:
-    for frame in frames:
-        if cancelled():
-            raise KeyboardInterrupt
-        yield frame
-        progress.advance(1)
 
 
 def _assemble(plan: Plan, store: SegmentStore, receipts: list[Receipt]) -> list[str]:

@@ -116,15 +116,16 @@ class SegmentStore:
 
     def remove(self) -> None:
         """Delete the work folder with everything that a run of this program leaves in it."""
-        for segment in self._plan.segments:
-            path = self.path(segment)
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
-            self._receipt_path(segment).unlink(missing_ok=True)
         self.sweep()
-        for left in (*self.folder.glob("seg_[0-9]*"), self.folder / "lock"):
+        for left in self.folder.glob("seg_[0-9]*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Delete the folder unless finished segments are in it: a job that failed at once leaves no trace."""
+        if any(self.folder.glob("seg_[0-9]*")):
+            return
+        (self.folder / "lock").unlink(missing_ok=True)
         with suppress(OSError):  # somebody else's files are in it: not ours to delete
             self.folder.rmdir()
 
@@ -158,10 +159,15 @@ def claimed(plan: Plan) -> Iterator[SegmentStore]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The run that had it may have removed the folder in between; then this lock guards nothing.
+            os.stat(lock.name)
         except OSError:
             raise RetryError(f"another run is writing {plan.target}", "Wait for it, or stop it first.") from None
         store.sweep()
-        yield store
+        try:
+            yield store
+        finally:
+            store.leave()
 
 
 def payload_sha256(path: Path) -> str:

@@ -7,10 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
-from .color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer
+from .color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from .errors import InputError
-from .probe import VideoInfo
+
+
+class Source(Protocol):
+    """What has tags: a file's VideoInfo, or a frame that came without a file."""
+
+    @property
+    def path(self) -> object:
+        """What messages call it."""
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec; empty where there is none."""
+
+    @property
+    def height(self) -> int:
+        """Lines."""
+
+    @property
+    def format(self) -> PixelFormat:
+        """Its planes."""
+
+    @property
+    def color(self) -> ColorSpec:
+        """Its tags, UNSPECIFIED where it says nothing."""
+
+    @property
+    def mastering_display(self) -> bool:
+        """True where it carries the metadata of an HDR mastering display."""
+
+    @property
+    def dolby_vision(self) -> bool:
+        """True where it carries Dolby Vision."""
+
 
 MATRICES: Mapping[str, Matrix] = {
     "bt709": Matrix.BT709,
@@ -62,10 +95,20 @@ _READABLE_PRIMARIES = frozenset({*_PRIMARIES_MATRIX, Primaries.DISPLAY_P3})
 _CENTERED = frozenset({"mjpeg", "mpeg1video", "gif"})
 
 
-def check_is_sdr(info: VideoInfo, assume_sdr: bool) -> None:
+def check_is_sdr(info: Source, assume_sdr: bool) -> None:
     """Raise InputError for HDR, Dolby Vision or more than 8 bits, unless the user has vouched for it."""
     if assume_sdr:
         return
+    check_tags_are_sdr(info)
+    if info.format.depth > 8:
+        raise InputError(
+            f"{info.path} has {info.format.depth} bits a component ({info.format.name}); HDRUNet was made for 8",
+            "--assume-sdr takes it as SDR with more bits.",
+        )
+
+
+def check_tags_are_sdr(info: Source) -> None:
+    """Raise InputError for HDR and Dolby Vision, whatever the depth."""
     hint = "HDRUNet expects 8-bit SDR. If the tag is wrong, add --assume-sdr."
     transfer = info.color.transfer
     if transfer in (Transfer.PQ, Transfer.HLG):
@@ -76,15 +119,10 @@ def check_is_sdr(info: VideoInfo, assume_sdr: bool) -> None:
         raise InputError(f"{info.path} carries HDR mastering metadata", hint)
     if transfer not in _SDR_TRANSFERS:
         raise InputError(f"{info.path} has transfer {transfer.value} ({transfer.name}), which is not SDR video", hint)
-    if info.format.depth > 8:
-        raise InputError(
-            f"{info.path} has {info.format.depth} bits a component ({info.format.name}); HDRUNet was made for 8",
-            "--assume-sdr takes it as SDR with more bits.",
-        )
 
 
 def source_color(
-    info: VideoInfo, matrix: str = "", primaries: str = "", range: str = "", chroma_location: str = ""
+    info: Source, matrix: str = "", primaries: str = "", range: str = "", chroma_location: str = ""
 ) -> tuple[ColorSpec, list[str]]:
     """(complete colour of the source, sentences on what was assumed). Empty arguments follow the tags.
 
@@ -109,7 +147,7 @@ def _first_readable[T](tag: T, default: T) -> T:
 
 
 def _ycbcr_color(
-    info: VideoInfo, matrix: str, primaries: str, range: str, chroma_location: str
+    info: Source, matrix: str, primaries: str, range: str, chroma_location: str
 ) -> tuple[ColorSpec, list[str]]:
     assumed = []
     tags = replace(

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import av.error
@@ -25,10 +24,13 @@ from .color.spec import ChromaLocation, PixelFormat
 from .errors import HdrunetError, OutputError, RetryError
 from .frame import Frame
 
-_EVEN = {"libx265": (16, 2), "libsvtav1": (16, 1)}
+_EVEN = {"libx265": (32, 2), "libsvtav1": (16, 1)}
 """(smallest side, multiple) of encoders that refuse other sizes; the last column and row are repeated to get there."""
 _ODD_SIZES = {"prores": "prores_ks"}
 """Encoders that refuse odd widths, and the slower one that writes the same format at any size."""
+_SMALL_SIDE = 72
+_SMALL_X265 = "ctu=16:cutree=0"
+"""x265 writes past its buffers where a side is 64 or less: other bytes at every run, or a crash. Not with these."""
 _UNORDERED = 2
 """Frames that are too few to be coded out of order. x265 gives them decoding times from uninitialised memory."""
 
@@ -60,8 +62,8 @@ def coded_size(spec: WriterSpec) -> tuple[int, int]:
 class Writer:
     """Writes the frames of one segment to `path`, numbered from 0; the join puts the film's times on them.
 
-    A context manager: leaving it normally completes the file and syncs it to disk, leaving it by an exception
-    removes the file. Raises OutputError (73), or RetryError (75) where the disk is full.
+    `close` completes the file, `abandon` removes it; one of them ends every writer. Raises OutputError (73), or
+    RetryError (75) where the disk is full.
     """
 
     def __init__(self, path: Path, spec: WriterSpec) -> None:
@@ -112,15 +114,8 @@ class Writer:
         except (av.error.FFmpegError, OSError) as error:
             raise write_error(error, self._path) from None
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self.abandon()
-            return
+    def close(self) -> None:
+        """Complete the file and force it to the disk. It may be called from another thread than `write`."""
         try:
             for packet in self._stream.encode(None):
                 if self._count <= _UNORDERED:
@@ -147,6 +142,10 @@ def encoder_options(spec: WriterSpec) -> dict[str, str]:
     MaxCLL and MaxFALL are 1 here and replaced at the join, when the whole film has been measured.
     """
     options, preset = dict(spec.preset.options), spec.preset
+    if preset.codec == "libx265" and min(coded_size(spec)) < _SMALL_SIDE:
+        options["x265-params"] = ":".join(filter(None, (options.get("x265-params"), _SMALL_X265)))
+    if preset.codec == "ffv1" and min(coded_size(spec)) < 4:
+        options.pop("slices", None)  # 16 of them do not fit in three rows or columns
     if preset.transfer != "pq":
         return options
     if preset.static_metadata == "hevc":

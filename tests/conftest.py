@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # pytest runs one worker a core
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -1,12 +1,17 @@
-"""What the network is compared with: one file each, the same contract as the network (signal to signal)."""
+"""What the network is compared with: one file each, the same contract as the network (signal to signal).
+
+Importing this costs nothing: torch and a model's own file are read when the model is made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Network = Callable[[Tensor], Tensor]
+    Network = Callable[[Tensor], Tensor]
 
 
 def _identity() -> Network:
@@ -15,5 +20,17 @@ def _identity() -> Network:
     return Identity()
 
 
-MODELS: dict[str, Callable[[], Network]] = {"identity": _identity}
-"""What `--model` takes besides the network; a model's own file is read when it is made."""
+def _expansion() -> Network:
+    from .expansion import Expansion
+
+    return Expansion()
+
+
+def _bt2446a() -> Network:
+    from .bt2446a import BT2446A
+
+    return BT2446A()
+
+
+MODELS: dict[str, Callable[[], Network]] = {"identity": _identity, "expansion": _expansion, "bt2446a": _bt2446a}
+"""What `--model` takes besides the network: name, and what makes the model."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import UsageError
+from .spec import Transfer
+
 PQ_PEAK_NITS = 10000.0
 PQ_M1 = 2610 / 16384
 PQ_M2 = 2523 / 4096 * 128
@@ -48,3 +51,28 @@ class LightMapping:
         """Luminance in cd/m2 where the BT.2390 roll-off begins; below it light is untouched."""
         source = pq_from_nits(self.source_peak)
         return nits_from_pq(max(1.5 * pq_from_nits(self.peak) - 0.5 * source, 0.0))
+
+
+def checked_mapping(white: float, display_gamma: float, peak: float | None, transfer: Transfer) -> LightMapping:
+    """The mapping of what a user asked for; `peak` None takes what suits the transfer. Raises UsageError."""
+    # Linear light keeps everything: without a roll-off the range is that of PQ itself.
+    default_peak = PQ_PEAK_NITS if transfer is Transfer.LINEAR else 1000.0
+    mapping = LightMapping(white, display_gamma, peak if peak is not None else default_peak)
+    if not 50 <= mapping.white <= 1000:
+        raise UsageError(f"--white {mapping.white:g} is out of range", "Reference white is 203; 50 to 1000 is taken.")
+    if not 1.0 <= mapping.display_gamma <= 3.0:
+        raise UsageError(f"--display-gamma {mapping.display_gamma:g} is out of range", "2.24 is usual, 2.4 is BT.1886.")
+    if not mapping.white < mapping.peak <= 10000:
+        raise UsageError(
+            f"--peak {mapping.peak:g} must lie above --white {mapping.white:g} and not above 10000",
+            "1000 is usual; 600 to 4000 suits most displays.",
+        )
+    if transfer is Transfer.HLG and mapping.peak > 1000:
+        raise UsageError(f"--peak {mapping.peak:g} does not fit HLG, whose nominal peak is 1000 cd/m2", "--peak 1000")
+    if mapping.knee_nits < mapping.white:
+        raise UsageError(
+            f"--peak {mapping.peak:g} would darken reference white: its roll-off begins at {mapping.knee_nits:.0f} "
+            f"cd/m2, below --white {mapping.white:g}",
+            "Raise --peak (600 works with white 203) or lower --white.",
+        )
+    return mapping

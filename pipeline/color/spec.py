@@ -101,11 +101,12 @@ class PixelFormat:
     model: str
     """`yuv` (planes Y, Cb, Cr), `rgb` (planes R, G, B) or `gray` (plane Y)."""
     depth: int
-    """Bits of a component; 32 for float."""
+    """Bits of a component; of a float 32, or 16 for half precision."""
     chroma_shift: tuple[int, int] = (0, 0)
     """log2 of the horizontal and the vertical chroma subsampling: (1, 1) is 4:2:0."""
     is_float: bool = False
-    """True where components are float32 instead of unsigned integers."""
+    """True where components are float32 (float16 if `depth` is 16) instead of unsigned integers: 0..1, chroma
+    -0.5..0.5, whatever the range says."""
 
     def plane_shapes(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
         """(rows, columns) of each plane; chroma of odd sizes rounds up, as in FFmpeg."""

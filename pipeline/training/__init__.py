@@ -1,4 +1,4 @@
-"""The training system: `python -m hdrunet_video.training CONFIG.toml`. Nothing at run time imports it.
+"""Training and evaluation of the network; nothing that converts a video imports this.
 
     config      a TOML file -> Config, every field checked and documented
     images      one picture file -> linear light
@@ -14,6 +14,7 @@
     checkpoint  files that appear complete or not at all
     progress    the bar, the log and TensorBoard
     report      one page at the end
+    evaluate    `python -m hdrunet_video.training evaluate`: tables and figures of any model, in evaluation/
 
 Begin to read at start.py.
 """

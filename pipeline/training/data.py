@@ -143,6 +143,7 @@ def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: i
         prefetch_factor=4 if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the loader draws numbers that nobody needs: not from the run's own
     )
     return iter(loader)
 

@@ -260,8 +260,9 @@ def test_full_scale_rgb_uses_every_code() -> None:
         (PQ, "gbrp16le", "matrix"),
         (PQ_RGB, "yuv444p10le", "matrix"),
         (PQ, "gray10le", "matrix"),
-        (PQ_RGB, "gbrpf32le", "PQ"),
         (LINEAR, "gbrp16le", "LINEAR"),
+        (replace(LINEAR, matrix=Matrix.BT2020_NCL), "yuv444p16le", "LINEAR"),
+        (replace(LINEAR, transfer=Transfer.BT709), "gbrp16le", "BT709"),
     ],
 )
 def test_a_target_that_contradicts_itself_is_refused(color: ColorSpec, name: str, words: str) -> None:

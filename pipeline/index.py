@@ -1,0 +1,88 @@
+"""The exact list of frame times, made from the packets themselves: headers and durations are guesses."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+INTERLACED = frozenset({2, 3, 4, 5})
+"""AVFieldOrder TT, BB, TB, BT."""
+
+
+@dataclass
+class Index:
+    """What the packets, or else the frames, of a file tell."""
+
+    pts: array[int]
+    end_pts: int = 0
+    end_seconds: float = 0.0
+    """When the last packet of any stream ends."""
+    packets: int = 0
+    exact: bool = True
+    """False where packets do not tell which frames are shown, and when."""
+    synthetic: bool = False
+    """True where the file has no times: frames are counted."""
+    corrupt: int = 0
+    """Packets that could not be read or decoded."""
+
+
+def index_packets(container: InputContainer, stream: VideoStream) -> Index:
+    """Look at every packet once; nothing is decoded."""
+    index = Index(array("q"))
+    # VP8 stores frames that are never shown, and a transport stream may carry each field as its own packet.
+    fields = stream.codec_context.field_order in INTERLACED and "mov" not in container.format.name
+    index.exact = stream.codec_context.name != "vp8" and not fields
+    for packet in _demuxed(container, index):
+        when = packet.pts if packet.pts is not None else packet.dts
+        if when is not None and packet.time_base:
+            end = float((when + (packet.duration or 0)) * packet.time_base)
+            index.end_seconds = max(index.end_seconds, end)
+        if packet.stream.index != stream.index:
+            continue
+        index.packets += 1
+        index.corrupt += packet.is_corrupt
+        if packet.pts is None:
+            index.exact = False
+        elif not packet.is_discard:
+            index.pts.append(packet.pts)
+            index.end_pts = max(index.end_pts, packet.pts + (packet.duration or 0))
+    index.pts = array("q", sorted(index.pts))
+    if len(set(index.pts)) != len(index.pts) or not index.pts:
+        index.exact = False
+    return index
+
+
+def _demuxed(container: InputContainer, index: Index) -> Iterator[Packet[Stream]]:
+    """All packets that can be read; where the container breaks off, that is counted as one corrupt packet."""
+    try:
+        yield from (packet for packet in container.demux() if packet.size)
+    except av.error.FFmpegError:
+        index.corrupt += 1
+
+
+def index_frames(container: InputContainer, stream: VideoStream, packets: Index) -> Index:
+    """The index of streams whose packets do not tell it: decode everything and look at the frames."""
+    times: list[int | None] = []
+    try:
+        for packet in container.demux(stream):
+            try:
+                times.extend(frame.pts for frame in packet.decode())
+            except av.error.FFmpegError:
+                packets.corrupt += 1
+    except av.error.FFmpegError:
+        packets.corrupt += 1
+    known = [time for time in times if time is not None]
+    index = Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
+    if len(known) == len(times) and sorted(set(known)) == known:
+        index.pts = array("q", known)
+    else:
+        index.pts = array("q", range(len(times)))
+        index.synthetic = True
+    return index

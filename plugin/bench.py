@@ -1,0 +1,100 @@
+"""What the filter costs: its frames per second beside those of the engine alone, and of std.ModifyFrame.
+
+    python -m hdrunet_video.plugin.bench --size 640x360 --frames 12 --rounds 5
+
+The three are measured in turns in one process, because machines are busy; ratios are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import vapoursynth as vs
+from vapoursynth import core
+
+from hdrunet_video.engine import Engine
+from hdrunet_video.frame import Frame
+
+from .formats import clip_of
+from .properties import read
+from .request import make_request
+from .work import Work
+
+
+def main() -> None:
+    """Measure and print."""
+    flags = argparse.ArgumentParser(description="Throughput of core.hdrunet.Reconstruct.")
+    flags.add_argument("--size", default="640x360")
+    flags.add_argument("--frames", type=int, default=12, help="a round")
+    flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument("--device", default="auto")
+    flags.add_argument("--model", default="hdrunet")
+    flags.add_argument("--prefetch", type=int, default=6, help="frames asked for at once")
+    given = flags.parse_args()
+    width, height = map(int, given.size.split("x"))
+    clip = core.std.BlankClip(format=vs.RGB24, width=width, height=height, length=10**6, keep=True, color=[90, 140, 60])
+    arguments = {"device": [given.device], "model": [given.model]}
+    work = Work(make_request(clip_of(width, height, vs.RGB, vs.INTEGER, 8, 0, 0), arguments))
+    made = core.hdrunet.Reconstruct(clip, device=given.device, model=given.model)
+    modified = _modified(clip, work)
+
+    def play(node: vs.VideoNode) -> Callable[[int], None]:
+        def run(first: int) -> None:
+            for _ in node[first : first + given.frames].frames(prefetch=given.prefetch, close=True):
+                pass
+
+        return run
+
+    source = _frame(clip.get_frame(0), work)
+    ways: dict[str, Callable[[int], None]] = {
+        "engine alone": lambda _: _drain(work.engine, [source] * given.frames),
+        "Reconstruct": play(made),
+        "std.ModifyFrame": play(modified),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(given.rounds + 1):  # the first warms up
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run(turn * given.frames)
+            seconds[name].append(time.perf_counter() - started)
+    print(f"{width}x{height} on {work.engine.device}, {given.rounds} rounds of {given.frames} frames")
+    for name in ways:
+        ratios = [alone / own for alone, own in zip(seconds["engine alone"][1:], seconds[name][1:], strict=True)]
+        fps = given.frames / statistics.median(seconds[name][1:])
+        print(f"{name:<16} {fps:8.2f} fps  {statistics.median(ratios):.3f} of the engine's rate")
+
+
+def _drain(engine: Engine, frames: list[Frame]) -> None:
+    for _ in engine.stream(frames):
+        pass
+
+
+def _frame(frame: vs.VideoFrame, work: Work) -> Frame:
+    request = work.request
+    assert request.clip.format is not None
+    planes = tuple(torch.from_numpy(np.array(frame[plane])) for plane in range(3))
+    return Frame(planes, request.clip.format, read({}, request))
+
+
+def _modified(clip: vs.VideoNode, work: Work) -> vs.VideoNode:
+    """The same by a Python function, as filters are written without a native library."""
+    canvas = core.std.BlankClip(clip, format=vs.RGB48, keep=True)
+
+    def fill(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+        made = work.engine(_frame(f[0], work))
+        out: Any = f[1].copy()
+        for plane, pixels in enumerate(made.planes):
+            np.copyto(np.asarray(out[plane]), pixels.numpy())
+        return out
+
+    return core.std.ModifyFrame(canvas, [clip, canvas], fill)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What the native library calls: one `create` for each filter, one `Filter.frame` for each frame.
+
+Frames come on VapourSynth's threads, several at once. The library turns exceptions into the filter's errors by
+`describe`. torch is imported and the network loaded when the first frame is asked for.
+"""
+
+from __future__ import annotations
+
+import _thread
+import re
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from hdrunet_video.errors import HdrunetError, RetryError
+
+from .formats import clip_of
+from .request import Arguments, Request, make_request
+
+if TYPE_CHECKING:
+    from .work import Work
+
+CONTRACT = 1
+"""What this file and the native library have agreed on; filter.cpp holds the same number."""
+
+_ARGUMENTS = {"matrix": "matrix_in", "primaries": "primaries_in", "range": "range_in"}
+_ARGUMENTS |= {"chroma-location": "chroma_location_in", "assume-sdr": "assume_sdr=1"}
+
+
+def create(contract: int, clip: tuple[int, int, int, int, int, int, int], arguments: Arguments) -> Filter:
+    """A filter for a clip: (width, height, family, sample type, bits, subsampling across and down)."""
+    if contract != CONTRACT:
+        raise HdrunetError(
+            "the native library and the Python package are of different versions",
+            "Install hdrunet-video again: pip install --force-reinstall --no-deps",
+        )
+    return Filter(make_request(clip_of(*clip), arguments))
+
+
+class Filter:
+    """One Reconstruct in a script."""
+
+    def __init__(self, request: Request) -> None:
+        self.output = request.format_number
+        """VapourSynth's number of the format of the result."""
+        self._request = request
+        self._loading = threading.Lock()
+        self._work: Work | None = None
+        self._failure: tuple[type[HdrunetError], str, str] | None = None
+
+    def frame(
+        self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any
+    ) -> tuple[list[str], dict[str, Any]]:
+        """Make a frame: planes are buffers, read and written in place.
+
+        Returns properties to remove and then properties to set.
+        """
+        return (self._work or self._load()).frame(source, target, properties)
+
+    def _load(self) -> Work:
+        with self._loading:
+            if self._work is None:
+                if self._failure is not None:
+                    kind, message, hint = self._failure
+                    raise kind(message, hint)
+                from .work import Work
+
+                try:
+                    self._work = Work(self._request)
+                except RetryError:
+                    raise
+                except HdrunetError as error:  # would fail again; not kept itself, for it holds on to the frame
+                    self._failure = type(error), str(error), error.hint
+                    raise
+            return self._work
+
+
+def describe(error: BaseException) -> str:
+    """An error as the text of VapourSynth's: what, why, what to do."""
+    if isinstance(error, HdrunetError):
+        text, hint = str(error), error.hint.removesuffix(".")
+        if hint:
+            text += f". {hint}" if hint[0].isupper() else f"; {hint}"
+        return re.sub(r"--([a-z][a-z-]*)", lambda match: _ARGUMENTS.get(match[1], match[1].replace("-", "_")), text)
+    if isinstance(error, KeyboardInterrupt):
+        _thread.interrupt_main()  # it was meant for the script
+        return "interrupted"
+    where = "".join(traceback.format_exception(error)).strip()
+    return f"{type(error).__name__}: {error}, a bug of hdrunet-video. Report it with what follows\n{where}"

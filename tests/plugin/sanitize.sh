@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The filter's tests with a native library that checks itself (AddressSanitizer, UndefinedBehaviorSanitizer).
+#   tests/plugin/sanitize.sh [python] [pytest arguments]
+# A copy of the vapoursynth package holds that library, so the installed one is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$(realpath -s "${1:-python}")
+shift || true
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+package=$("$python" -c 'import importlib.util as u; print(u.find_spec("vapoursynth").submodule_search_locations[0])')
+cp -r "$package" "$work/vapoursynth"
+rm -rf "$work/vapoursynth/plugins"
+mkdir -p "$work/vapoursynth/plugins/hdrunet"
+include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+g++ -std=c++17 -g -O1 -fno-omit-frame-pointer -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror \
+  -fsanitize=address,undefined -fno-sanitize-recover=undefined -Wl,-z,lazy \
+  -DPy_LIMITED_API=0x030C0000 -DVS_USE_API_42 -DHDRUNET_VERSION_MAJOR=0 -DHDRUNET_VERSION_MINOR=1 \
+  -I"$include" -I"$work/vapoursynth/include" plugin/native/*.cpp -o "$work/vapoursynth/plugins/hdrunet/libhdrunet.so"
+# Python and torch keep much until the end on purpose, so leaks are left to test_memory.py.
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work"
+export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
+# Memory under a sanitizer says nothing about memory without one.
+"$python" -m pytest tests/plugin -m 'not slow' --deselect tests/plugin/test_memory.py -p no:cacheprovider "$@"

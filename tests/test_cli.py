@@ -1,0 +1,194 @@
+"""The command: signals, many inputs, existing outputs, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hdrunet_video.cli import main
+from tests.conftest import ffmpeg
+from tests.media import BT709, frame_times, sha256, video_stream
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str | Path) -> int:
+    return main([*map(str, arguments), "--model", "identity"])
+
+
+@pytest.fixture(scope="module")
+def slow(clips: Path) -> Path:
+    """Four frames that the network needs seconds for, each."""
+    path = clips / "slow.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24", "-frames:v", "4")
+    ffmpeg(*lavfi, "-c:v", "libx264", "-pix_fmt", "yuv420p", *BT709, path)
+    return path
+
+
+@pytest.mark.parametrize(("number", "code", "as_json"), [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, True)])
+def test_a_signal_ends_it_within_two_seconds(
+    slow: Path, tmp_path: Path, number: signal.Signals, code: int, as_json: bool
+) -> None:
+    arguments = [str(slow), str(tmp_path / "out.mov"), "--segment-frames", "1", *(["--json"] if as_json else [])]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hdrunet_video", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    work, until = tmp_path / ".out.mov.work", time.monotonic() + 90
+    while not list(work.glob(".seg_000000.*.part*")):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    sent = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - sent < 2
+    assert process.returncode == code
+    if as_json:
+        assert json.loads(out.splitlines()[-1]) == {"event": "stopped", "signal": number}
+        assert err == ""
+    else:
+        assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert not list(work.glob(".*.part*"))
+    assert not (tmp_path / "out.mov").exists()
+
+
+def test_what_a_signal_left_is_used(slow: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.mp4"
+    ffmpeg("-i", slow, "-vf", "scale=256:144", "-c:v", "libx264", "-pix_fmt", "yuv420p", *BT709, small)
+    command = [sys.executable, "-m", "hdrunet_video", str(small), str(tmp_path / "out.mov"), "--segment-frames", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    first = tmp_path / ".out.mov.work" / "seg_000000.json"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    result = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120)
+    done = json.loads(result.stdout.splitlines()[-1])
+    assert (done["event"], done["frames"]) == ("done", 4)
+    assert done["resumed"] >= 1
+    assert not first.parent.exists()
+
+
+def test_many_inputs_and_a_bad_one_among_them(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    bad, folder = tmp_path / "bad.mp4", tmp_path / "graded"
+    bad.write_text("no video")
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    assert run(clip, bad, other, "-o", folder, "-q") == 65
+    assert sorted(path.name for path in folder.iterdir()) == [f"{clip.stem}.mov", "other.mov"]
+    assert len(frame_times(folder / "other.mov")) == 10
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1
+    assert "bad.mp4" in said
+
+
+def test_many_inputs_with_a_preset(clip: Path, tmp_path: Path) -> None:
+    assert run(clip, "-o", tmp_path, "-q", "-p", "ffv1") == 0
+    assert video_stream(tmp_path / f"{clip.stem}.mkv")["codec_name"] == "ffv1"
+    assert run(clip, "-o", tmp_path, "-q", "-p", "exr", "--frames", ":2") == 0
+    assert (tmp_path / f"{clip.stem}.000001.exr").exists()
+
+
+def test_two_inputs_of_one_name_are_refused(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    twin = tmp_path / f"{clip.stem}.mkv"
+    twin.write_bytes(clip.read_bytes())
+    assert run(clip, twin, "-o", tmp_path / "graded") == 2
+    said = capsys.readouterr().err
+    assert str(clip) in said
+    assert str(twin) in said
+    assert not (tmp_path / "graded").exists()
+
+
+def test_existing_outputs(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    target = tmp_path / "out.mov"
+    target.write_text("precious")
+    assert run(clip, target) == 73
+    assert "-y overwrites" in capsys.readouterr().err
+    assert run(clip, target, "-n") == 0
+    assert "left alone" in capsys.readouterr().err
+    assert target.read_text() == "precious"
+    assert run(clip, target, "-y", "-n") == 2
+    assert run(clip, target, "-y", "-q") == 0
+    assert len(frame_times(target)) == 10
+    assert run(clip, tmp_path / "out.%06d.exr", "-q", "--frames", ":2") == 0
+    assert run(clip, tmp_path / "out.%06d.exr", "-q", "--frames", ":2") == 73
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("yes\n", 0), ("n\n", 73), ("\n", 73), ("", 73)])
+def test_a_person_is_asked(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, answer: str, code: int
+) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            return answer
+
+    target = tmp_path / "out.mov"
+    target.write_text("precious")
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
+    assert run(clip, target, "-q") == code
+    assert "Overwrite? [y/N]" in capsys.readouterr().err
+    assert (target.read_bytes() == b"precious") == (code != 0)
+
+
+def test_an_old_result_stays_until_the_new_one_is_whole(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out.mov"
+    target.write_text("precious")
+
+    def fail(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hdrunet_video.run.join", fail)
+    assert run(clip, target, "-y", "-q") == 130
+    assert target.read_text() == "precious"
+
+
+def test_the_source_is_never_written(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    source, link, twin = tmp_path / "in.mp4", tmp_path / "link.mp4", tmp_path / "twin.mp4"
+    source.write_bytes(clip.read_bytes())
+    link.symlink_to(source)
+    twin.hardlink_to(source)
+    for target in (source, link, twin):
+        assert run(source, target, "-y") == 2
+        assert "is the input itself" in capsys.readouterr().err
+    assert sha256(source) == sha256(clip)
+
+
+def test_a_bug_is_called_one(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def broken(*_: object) -> list[str]:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("hdrunet_video.run.join", broken)
+    assert run(clip, tmp_path / "out.mov", "-q") == 1
+    said = capsys.readouterr().err
+    assert "bug: ZeroDivisionError: ours" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out.mov").exists()
+
+
+def test_presets_are_listed_and_shown(capsys: Capture) -> None:
+    from hdrunet_video.presets import preset_names
+
+    assert main(["--list-presets"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == preset_names()
+    assert main(["--list-presets", "--json"]) == 0
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == preset_names()
+    assert main(["--show-preset", "hdr10"]) == 0
+    assert 'codec = "libx265"' in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("hdrunet-video ")

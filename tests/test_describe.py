@@ -1,0 +1,96 @@
+"""--dry-run, --doctor and --make-sample say the truth and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hdrunet_video.cli import main
+from hdrunet_video.doctor import Finding, examine
+from tests.conftest import ffmpeg, ffprobe
+
+
+def test_dry_run_tells_the_plan_and_writes_nothing(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.mov"
+    assert main([str(clip), str(target), "--dry-run", "--segment-frames", "4"]) == 0
+    text = capsys.readouterr().out
+    for expected in ("64x48", "24 fps", "10 frames", "prores-hq", "peak 1000 cd/m2", "3 in", "fp32 on cpu", "kB"):
+        assert expected in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_says_what_was_assumed(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = clips / "untagged.mkv"
+    ffmpeg("-f", "lavfi", "-i", "color=gray:size=64x48:rate=24:duration=0.1", "-pix_fmt", "yuv420p", source)
+    assert main([str(source), str(tmp_path / "out.mov"), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "assumed" in text
+    assert "SMPTE170M" in text
+    assert "48 lines" in text
+
+
+def test_dry_run_as_json_is_one_object(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(clip), str(tmp_path / "out.mkv"), "--dry-run", "--json", "--frames", "2:8"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["event"], plan["frames"], plan["preset"]) == ("plan", 6, "ffv1")
+    assert plan["seconds"] == pytest.approx(6 / 24)
+    assert plan["estimated_seconds"] > 0
+    assert plan["estimated_bytes"] > 64 * 48 * 6
+
+
+def test_dry_run_of_bad_input_ends_like_the_real_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    assert main([str(text), str(tmp_path / "out.mov"), "--dry-run"]) == 65
+    assert "text.mp4" in capsys.readouterr().err
+
+
+def test_doctor_finds_a_working_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--doctor"]) == 0
+    text = capsys.readouterr().out
+    for expected in ("torch", "weights", "preset hdr10", "vapoursynth"):
+        assert expected in text
+
+
+def test_doctor_names_what_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such encoder")
+
+    monkeypatch.setattr("hdrunet_video.writer.Writer.__init__", broken)
+    assert main(["--doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)
+    assert any("no such encoder" in each["text"] for each in findings)
+
+
+def test_a_missing_extra_is_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.doctor.find_spec", lambda name: None)
+    exr = next(each for each in examine() if each.name == "preset exr")
+    assert isinstance(exr, Finding)
+    assert not exr.good
+    assert exr.optional
+    assert "pip install" in str(exr)
+
+
+def test_sample_is_tagged_sdr_with_sound(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sample = tmp_path / "in.mp4"
+    assert main(["--make-sample", str(sample)]) == 0
+    streams = {each["codec_type"]: each for each in ffprobe(sample, "-show_streams")["streams"]}
+    video = streams["video"]
+    assert (video["width"], video["height"], video["nb_frames"], video["pix_fmt"]) == (256, 144, "24", "yuv420p")
+    assert [video[f"color_{key}"] for key in ("primaries", "transfer", "space", "range")] == ["bt709"] * 3 + ["tv"]
+    assert streams["audio"]["codec_name"] == "aac"
+    assert capfd.readouterr().err == ""
+    # A clipped highlight and a dark foreground: something for the network to do.
+    luma = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(sample), "-frames:v", "1", "-pix_fmt", "gray", "-f", "rawvideo", "-"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    assert max(luma) >= 230
+    assert min(luma) <= 90
+    assert main(["--make-sample", str(sample)]) == 73

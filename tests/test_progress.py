@@ -1,0 +1,116 @@
+"""What a run says while it works: JSON for programs, lines for logs, nothing when told so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdrunet_video import progress
+from hdrunet_video.cli import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str | Path) -> int:
+    return main([*map(str, arguments), "--model", "identity"])
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_tells_the_whole_story(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(clip, tmp_path / "out.mov", "--json", "--segment-frames", "3") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    said = events(captured.out)
+    (start,) = (event for event in said if event["event"] == "start")
+    assert (start["output"], start["frames"], start["done"]) == ("out.mov", 10, 0)
+    counts = [event["frame"] for event in said if event["event"] == "progress"]
+    assert counts == sorted(counts)
+    assert counts[-1] == 10
+    assert all(event["total"] == 10 and event["fps"] > 0 for event in said if event["event"] == "progress")
+    stages = [event["stage"] for event in said if event["event"] == "stage"]
+    assert stages.index("converting") < stages.index("joining")
+    done = said[-1]
+    assert (done["event"], done["frames"], done["resumed"], done["bad_frames"]) == ("done", 10, 0, 0)
+    assert done["output"] == str(tmp_path / "out.mov")
+    assert 0 < done["average_nits"] < done["max_nits"] <= 203.1
+
+
+def test_json_after_a_stop_counts_what_was_done(
+    clip: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hdrunet_video.run.join", stop)
+        assert run(clip, tmp_path / "out.mov", "-q", "--segment-frames", "3") == 130
+    (tmp_path / ".out.mov.work" / "seg_000001.json").unlink()
+    capsys.readouterr()
+    assert run(clip, tmp_path / "out.mov", "--json", "--segment-frames", "3") == 0
+    said = events(capsys.readouterr().out)
+    (start,) = (event for event in said if event["event"] == "start")
+    assert (start["frames"], start["done"]) == (10, 7)
+    assert [event["frame"] for event in said if event["event"] == "progress"][-1] == 10
+    assert (said[-1]["event"], said[-1]["resumed"]) == ("done", 7)
+
+
+def test_json_of_an_error(tmp_path: Path, capsys: Capture) -> None:
+    assert run(tmp_path / "none.mp4", tmp_path / "out.mov", "--json") == 65
+    captured = capsys.readouterr()
+    (error,) = events(captured.out)
+    assert (error["event"], error["exit_code"]) == ("error", 65)
+    assert "none.mp4" in error["message"]
+    assert error["hint"]
+    assert captured.err == ""
+
+
+def test_quiet_says_nothing(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(clip, tmp_path / "out.mov", "-q") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_gets_lines(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(clip, tmp_path / "out.mov") == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "\r" not in captured.err
+    assert "out.mov: 10 of 10 frames" in captured.err
+    assert "10 frames in" in captured.err.splitlines()[-1]
+
+
+def test_a_terminal_gets_a_bar(capsys: Capture) -> None:
+    bar = progress.Bar()
+    bar.begin("out.mov", 10, 4)
+    bar.stage("converting")
+    bar.advance(6)
+    bar.warn("careful")
+    bar.end()
+    said = capsys.readouterr().err
+    assert "out.mov:  40%" in said
+    assert "10/10" in said
+    assert "\nwarning: careful\n" in said or "warning: careful\n" in said
+    bar.advance(1)  # after the end it is silent, whoever still reports
+    assert capsys.readouterr().err == ""
+
+
+def test_seldom_and_always_at_the_end(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines = progress.Lines()
+    lines.begin("out.mov", 100, 20)
+    for _ in range(80):
+        now[0] += 0.5
+        lines.advance(1)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "out.mov: 40 of 100 frames, 2.00 fps, 30 s left",
+        "out.mov: 60 of 100 frames, 2.00 fps, 20 s left",
+        "out.mov: 80 of 100 frames, 2.00 fps, 10 s left",
+        "out.mov: 100 of 100 frames, 2.00 fps, 0 s left",
+    ]
