@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from ..errors import HdrunetError
-from .config import load_config
+from .config import BUNDLED, load_config
 
 _DESCRIPTION = """Train HDRUNet. CONFIG.toml is checked before anything happens; paper.toml and ours.toml beside this
 module are examples with every field explained in config.py. Stopped at any moment, the same command with --resume goes
@@ -23,15 +23,21 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = importlib.import_module("hdrunet_video.training.evaluate").main(arguments[1:])
         return code
     parser = argparse.ArgumentParser("python -m hdrunet_video.training", description=_DESCRIPTION)
-    parser.add_argument("config", metavar="CONFIG.toml", type=Path, help="or `evaluate`, a command of its own")
+    parser.add_argument("config", metavar="CONFIG.toml", help="or paper, or ours; `evaluate` is a command of its own")
     parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], help="change a field")
     parser.add_argument(
         "--resume", action="store_true", help="go on from run.output's last checkpoint, if there is one"
     )
     parser.add_argument("--check", action="store_true", help="check configuration and pictures, then stop")
+    parser.add_argument("--show", action="store_true", help="print the configuration file, to copy it")
     flags = parser.parse_args(arguments)
     try:
         config = load_config(flags.config, flags.set)
+        if flags.show:
+            bundled = flags.config in BUNDLED
+            path = Path(__file__).with_name(f"{flags.config}.toml") if bundled else Path(flags.config)
+            print(path.read_text(encoding="utf-8"), end="")
+            return 0
         from .start import train
 
         return train(config, resume=flags.resume, check=flags.check)

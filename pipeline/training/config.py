@@ -1,7 +1,4 @@
-"""What a training run is: the tables of its TOML file as frozen dataclasses. Defaults are the paper's where it says.
-
-Paths are relative to the folder of the file. `paper.toml` and `ours.toml` beside this file are complete examples.
-"""
+"""What a training run is: the tables of its TOML file as frozen dataclasses. Defaults are the paper's where it says."""
 
 from __future__ import annotations
 
@@ -231,16 +228,19 @@ _FREE = {
 }
 """May differ between the parts of one run. (Sources may move: the hash of their pictures is compared instead.)"""
 
+BUNDLED = ("paper", "ours")
+"""Names of the configurations beside this file."""
 
-def load_config(path: Path, settings: Iterable[str] = ()) -> Config:
-    """Read and check a configuration, with `--set` settings laid over it; relative paths become absolute.
 
-    Raises ConfigError (65) that names the key and what is allowed.
-    """
+def load_config(name: str | Path, settings: Iterable[str] = ()) -> Config:
+    """Read and check a configuration, with `--set` settings laid over it; relative paths become absolute: a file's from
+    its folder, a bundled one's from the current folder. Raises ConfigError that names the key and what is allowed."""
+    path, folder = Path(name), Path(name).resolve().parent
+    if str(name) in BUNDLED:
+        path, folder = Path(__file__).with_name(f"{name}.toml"), Path.cwd()
     document = read_toml(path)
     lay_over(document, settings)
     config = build(Config, document, "")
-    folder = path.resolve().parent
     sources = tuple(replace(each, path=str(folder / each.path)) for each in config.source)
     run = replace(config.run, output=str(folder / config.run.output))
     start = config.start

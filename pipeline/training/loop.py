@@ -240,6 +240,6 @@ class Training:
 
 
 def _said(scores: Scores) -> str:
-    return (
-        f"PSNR-mu {scores.psnr_mu:.3f} dB, PSNR-L {scores.psnr_l:.3f} dB, better than the source on {scores.better:.0%}"
-    )
+    dead = f"; WARNING: {scores.dead:.0%} of the U-Net's last channels are dead" if scores.dead > 0.5 else ""
+    decibels = f"PSNR-mu {scores.psnr_mu:.3f} dB, PSNR-L {scores.psnr_l:.3f} dB"
+    return f"{decibels}, better than the source on {scores.better:.0%}{dead}"

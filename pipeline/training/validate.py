@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from hdrunet_video.network.hdrunet import HDRUNet
 
 from .cache import Picture
 from .config import Config
@@ -37,6 +40,9 @@ class Scores:
     psnr_l: float
     better: float
     """Share of the pictures with a PSNR-mu above that of the source itself."""
+    dead: float = 0.0
+    """Share of the channels before the last convolution that are 0 everywhere: a network can lose its U-Net that way,
+    and go on with the weighting network alone."""
 
 
 def psnr_l(output: Tensor, target: Tensor) -> float:
@@ -106,11 +112,31 @@ def validate(network: Callable[[Tensor], Tensor], pairs: Sequence[Pair], device:
     if not pairs:
         return Scores(float("nan"), float("nan"), float("nan"))
     rows = []
-    for pair in pairs:
-        x, y = pair.x.to(device), pair.y.to(device)
-        with torch.inference_mode():
-            output = network(x).float()
-        mu = psnr_mu(output, y)
-        rows.append((mu, psnr_l(output, y), float(mu > psnr_mu(x, y))))
+    with _alive(network) as alive:
+        for pair in pairs:
+            x, y = pair.x.to(device), pair.y.to(device)
+            with torch.inference_mode():
+                output = network(x).float()
+            mu = psnr_mu(output, y)
+            rows.append((mu, psnr_l(output, y), float(mu > psnr_mu(x, y))))
     means = np.mean(rows, axis=0)
-    return Scores(float(means[0]), float(means[1]), float(means[2]))
+    dead = 1 - float(torch.stack(alive).any(dim=0).float().mean()) if alive else 0.0
+    return Scores(float(means[0]), float(means[1]), float(means[2]), dead)
+
+
+@contextmanager
+def _alive(network: object) -> Iterator[list[Tensor]]:
+    """Which channels the last ReLU lets through, of each picture; of nothing but an HDRUNet."""
+    alive: list[Tensor] = []
+    if not isinstance(network, HDRUNet):
+        yield alive
+        return
+
+    def look(module: nn.Module, inputs: object, output: Tensor) -> None:
+        alive.append((output > 0).any(dim=-1).any(dim=-1).any(dim=0))
+
+    handle = network.decode_full.register_forward_hook(look)
+    try:
+        yield alive
+    finally:
+        handle.remove()

@@ -26,6 +26,16 @@ def test_presets_are_the_recipes_that_they_claim_to_be() -> None:
     assert ours.run.output == str(FOLDER / "elsewhere")
 
 
+def test_bundled_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = load_config("ours", ['source=[{path="pictures"}]'])
+    assert (ours.source[0].path, ours.run.output) == (str(tmp_path / "pictures"), str(tmp_path / "run-ours"))
+    assert main(["paper", "--show"]) == 0
+    assert "ntire2021" in capsys.readouterr().out
+    assert main(["ours", "--set", 'source=[{path="pictures"}]']) == 65
+    assert "pictures is not a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

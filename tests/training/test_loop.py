@@ -26,7 +26,7 @@ from hdrunet_video.training.config import Loss, Optimizer, Schedule, load_config
 from hdrunet_video.training.losses import reconstruction
 from hdrunet_video.training.optimize import Average, learning_rate, make_optimizer
 from hdrunet_video.training.start import make_network
-from hdrunet_video.training.validate import psnr_l, psnr_mu
+from hdrunet_video.training.validate import Pair, psnr_l, psnr_mu, validate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
 Tiny = Callable[[str], Path]
@@ -227,6 +227,17 @@ def test_average() -> None:
         layer.weight.add_(1.0)
     none.update(layer, 0)
     assert torch.equal(none.weights["weight"], layer.weight)
+
+
+def test_dead_channels_are_counted() -> None:
+    torch.manual_seed(1)
+    network = HDRUNet(HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(1, 1, 1))).eval()
+    assert network.decode_full.bias is not None
+    with torch.no_grad():
+        network.decode_full.bias[:] = torch.tensor([100.0, -100.0, -100.0, -100.0])
+    pairs = [Pair("a", torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))] * 2
+    assert validate(network, pairs, torch.device("cpu")).dead == 0.75
+    assert validate(lambda x: x, pairs, torch.device("cpu")).dead == 0.0
 
 
 def test_scores_by_hand() -> None:
