@@ -152,4 +152,6 @@ def _start_worker(worker: int) -> None:
     import signal
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process answers it, and then ends its workers
+    # Terminals, torchrun and batch systems signal all processes of a run: the training process answers and ends these.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -54,7 +54,7 @@ class Training:
         """Validations: iteration, minutes, psnr_mu, psnr_l, better."""
         self.losses: list[tuple[int, float, float]] = []
         """(iteration, loss, learning rate) of each log."""
-        self.best = -math.inf
+        self.best, self.note = -math.inf, ""
         self.forward: nn.Module = torch.compile(self.network) if config.compute.compile else self.network  # type: ignore[assignment]
         if worker.world > 1:
             ids = [worker.device.index] if worker.device.type == "cuda" else None
@@ -206,6 +206,7 @@ class Training:
             "config": self.config.as_json(),
             "essence": self.config.essence(),
             "data": self.data,
+            "world": self.worker.world,
         }
         save_state(self.folder, state)
         self.shipped.load_state_dict(self.average.weights)
@@ -228,6 +229,9 @@ class Training:
         self.iteration, self.elapsed, self.waited = state["iteration"], state["elapsed"], state["waited"]
         history = json.loads(state["history"])
         self.history, self.losses, self.best = history["validations"], history["losses"], state["best"]
+        self.note = (
+            "" if state["world"] == self.worker.world else f"; before on {state['world']}: a step sees other samples"
+        )
 
     def _describe(self) -> str:
         dtype = str(self.worker.dtype or torch.float32).removeprefix("torch.")
@@ -235,7 +239,7 @@ class Training:
         begins = f"goes on from iteration {self.iteration}" if self.iteration else "begins"
         return (
             f"{self.folder} {begins}: {len(self.pictures)} pictures of {scenes} scenes, {len(self.pairs)} held out;"
-            f" {self.worker.world} x {self.worker.device} in {dtype}, process {os.getpid()}"
+            f" {self.worker.world} x {self.worker.device} in {dtype}, process {os.getpid()}{self.note}"
         )
 
 
