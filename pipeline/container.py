@@ -48,7 +48,7 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
                 video = _add_video(plan, out, template, metadata)
                 video.metadata.update(_video_metadata(plan, source, name))
                 copies = _add_copies(out, source, streams)
-                out.metadata.update(copied_metadata(source.metadata))
+                out.metadata.update(metadata_wanted := copied_metadata(source.metadata))
                 out.set_chapters(shifted_chapters(plan, source))
                 out.start_encoding()
                 _mux(plan, out, _video_packets(plan, segments, video, metadata), source, copies)
@@ -61,7 +61,7 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
     if _needs_aspect(plan, name):
         write_aspect(target, *size, plan.info.sample_aspect_ratio)
     _check_times(plan, target)
-    return warnings
+    return warnings + _lost_metadata(plan, target, metadata_wanted)
 
 
 def _add_video(plan: Plan, out: OutputContainer, template: VideoStream, metadata: StaticMetadata | None) -> VideoStream:
@@ -203,6 +203,13 @@ def _replaced(packet: AnyPacket, data: bytes) -> AnyPacket:
 
 def _needs_aspect(plan: Plan, muxer: str) -> bool:
     return muxer == "matroska" and plan.info.sample_aspect_ratio != 1
+
+
+def _lost_metadata(plan: Plan, target: Path, wanted: dict[str, str]) -> list[str]:
+    with av.open(f"file:{target.absolute()}") as container:
+        held = {key.lower() for key in container.metadata}
+    lost = sorted(key for key in wanted if key.lower() not in held)
+    return [f"metadata is left out: {plan.target.suffix} cannot hold {', '.join(lost)}"] if lost else []
 
 
 def _check_times(plan: Plan, target: Path) -> None:

@@ -109,7 +109,9 @@ def _vapoursynth() -> Iterator[Finding]:
 
     core = vapoursynth.core
     yield Finding(
-        "vapoursynth core", True, f"VapourSynth {core.version_number()} in {Path(vapoursynth.__file__).parent}"
+        "vapoursynth core",
+        True,
+        f"VapourSynth {core.core_version.release_major} in {Path(vapoursynth.__file__).parent}",
     )
     name = "vapoursynth filter"
     if hasattr(core, "hdrunet"):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hdrunet_video.baselines import MODELS as BASELINES
 from hdrunet_video.color.light import LightMapping, checked_mapping
 from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from hdrunet_video.errors import InputError, UsageError
@@ -21,7 +22,7 @@ Arguments = Mapping[str, Sequence[Any]]
 """Values of each argument that was given, by name."""
 
 OUTPUTS = {"pq": Transfer.PQ, "hlg": Transfer.HLG, "linear": Transfer.LINEAR, "signal": Transfer.BT709}
-MODELS = ("hdrunet", "identity")
+MODELS = ("hdrunet", *BASELINES)
 # What core.resize calls the same.
 _ALIASES = {
     "matrix_in": {"709": "bt709", "470bg": "bt470bg", "170m": "smpte170m", "240m": "smpte240m", "2020ncl": "bt2020nc"},
