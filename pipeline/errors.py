@@ -6,6 +6,8 @@
     ├── PresetError        65    a preset file or a --set value is wrong
     ├── WeightsError       65    a weights file is not what it should be
     ├── PlanError          65    segments or receipts do not belong to this plan
+    ├── ConfigError        65    a training configuration is wrong, or is not the one that a run began with
+    ├── DataError          65    training data are missing, damaged or not what their manifest says
     ├── OutputError        73    the result cannot be written where it was asked for
     └── RetryError         75    the machine gave up, not the job: the same command goes on
 
@@ -42,6 +44,14 @@ class WeightsError(HdrunetError):
 
 
 class PlanError(HdrunetError):
+    exit_code = 65
+
+
+class ConfigError(HdrunetError):
+    exit_code = 65
+
+
+class DataError(HdrunetError):
     exit_code = 65
 
 

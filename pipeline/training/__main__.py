@@ -1,0 +1,58 @@
+"""`python -m hdrunet_video.training CONFIG.toml`: flags, messages, signals, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from pathlib import Path
+
+from ..errors import HdrunetError
+from .config import BUNDLED, load_config
+
+_DESCRIPTION = """Train HDRUNet. CONFIG.toml is checked before anything happens; paper.toml and ours.toml beside this
+module are examples with every field explained in config.py. Stopped at any moment, the same command with --resume goes
+on. `torchrun --nproc-per-node N -m hdrunet_video.training CONFIG.toml` trains on N devices."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["evaluate"]:
+        code: int = importlib.import_module("hdrunet_video.training.evaluate").main(arguments[1:])
+        return code
+    parser = argparse.ArgumentParser("python -m hdrunet_video.training", description=_DESCRIPTION)
+    parser.add_argument("config", metavar="CONFIG.toml", help="or paper, or ours; `evaluate` is a command of its own")
+    parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], help="change a field")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from run.output's last checkpoint, if there is one"
+    )
+    parser.add_argument("--check", action="store_true", help="check configuration and pictures, then stop")
+    parser.add_argument("--show", action="store_true", help="print the configuration file, to copy it")
+    flags = parser.parse_args(arguments)
+    try:
+        config = load_config(flags.config, flags.set)
+        if flags.show:
+            bundled = flags.config in BUNDLED
+            path = Path(__file__).with_name(f"{flags.config}.toml") if bundled else Path(flags.config)
+            print(path.read_text(encoding="utf-8"), end="")
+            return 0
+        from .start import train
+
+        return train(config, resume=flags.resume, check=flags.check)
+    except HdrunetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        traceback.print_exc()
+        print("error: this is a bug of ours; the last checkpoint is unharmed", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,140 @@
+"""The device of a process, its precision, its random state, and the other processes of the run."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..errors import ConfigError
+from .config import Compute
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process among those that torchrun has started; one of one without torchrun."""
+
+    rank: int
+    world: int
+    device: torch.device
+    dtype: torch.dtype | None
+    """What autocast rounds to; None: nothing is rounded."""
+
+    @property
+    def first(self) -> bool:
+        """True for the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """For forward passes. The network keeps its output convolutions in float32 by itself."""
+        return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    def wait_for_all(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def largest(self, value: int) -> int:
+        """The largest of the processes' numbers."""
+        if self.world == 1:
+            return value
+        together = torch.tensor(value, device=self.device)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        return int(together)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of the processes' numbers."""
+        if self.world > 1:
+            dist.all_reduce(value)
+            value = value / self.world
+        return value
+
+    def leave(self) -> None:
+        """The processes part."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def start(config: Compute) -> Worker:
+    """Choose the device and meet the other processes. Raises ConfigError where there is no such device."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    device = _device(config.device, world)
+    if device.type == "cpu":
+        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    else:
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = False  # its choice differs from run to run, and with it the bits
+        torch.backends.cudnn.deterministic = True
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    rank = dist.get_rank() if world > 1 else 0
+    return Worker(rank, world, device, _dtype(config.precision, device))
+
+
+def _device(name: str, world: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"compute.device cannot be {name!r}", "there are auto, cpu, cuda and cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"compute.device cannot be {name!r}", "there are auto, cpu, cuda and cuda:N")
+    if device.type == "cuda":
+        index = int(os.environ.get("LOCAL_RANK", "0")) if world > 1 else device.index or 0
+        if index >= torch.cuda.device_count():
+            raise ConfigError(f"compute.device: there is no GPU {index}", "--set compute.device=cpu")
+        device = torch.device("cuda", index)
+    return device
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    if precision == "fp32":
+        return None
+    if precision == "fp16":
+        if device.type == "cpu":
+            raise ConfigError("compute.precision fp16 needs a GPU", "--set compute.precision=bf16")
+        return torch.float16
+    if precision == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if _cpu_has_bf16() else None
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def seed_all(seed: int) -> None:
+    """Every generator of this process; samples have generators of their own."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's generators: nothing else that a step does is random."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Put `random_state` back; another kind of device than then keeps its own."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

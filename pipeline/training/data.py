@@ -1,0 +1,157 @@
+"""The samples of a run, by number. Sample n of a seed is the same in every process, on every machine, in any order:
+nothing of the data has to be remembered when a run is resumed, and workers and devices only share the numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .cache import Picture
+from .config import Config
+from .degrade import degrade, draw, truth
+from .images import Array
+from .steady import transform_pair
+from .views import conjugate, shoot, shoot_panorama, turned
+
+_MARGIN = 16
+"""Codecs see this much more than the patch, so that their blocks lie anywhere on it."""
+
+
+class Sample(NamedTuple):
+    """F = 1 frame, or 2 that follow each other. Of a batch, each has a first dimension more."""
+
+    x: Tensor
+    """(F, 3, P, P) float32, 0..1: the source's signal."""
+    y: Tensor
+    """(F, 3, P, P) float32, unbounded: what the network should give."""
+    motion: Tensor
+    """(3, 3) float32: pixels of the second frame -> pixels of the first."""
+
+
+class Samples(Dataset[Sample]):
+    """Sample n, for any n >= 0."""
+
+    def __init__(self, pictures: Sequence[Picture], config: Config) -> None:
+        self._pictures, self._config = list(pictures), config
+        weights = np.array([picture.item.weight for picture in pictures], np.float64)
+        if weights.sum() <= 0:
+            weights[:] = 1
+        self._until = np.cumsum(weights / weights.sum())
+        self._open: dict[int, tuple[Array, ...]] = {}
+        self._pairs = config.loss.steady != "none" and config.loss.steady_weight > 0
+
+    def __getitem__(self, number: int) -> Sample:
+        rng = np.random.default_rng([self._config.run.seed, number])
+        which = min(int(np.searchsorted(self._until, rng.random(), side="right")), len(self._pictures) - 1)
+        arrays = self._open.get(which)
+        if arrays is None:
+            arrays = self._open[which] = self._pictures[which].open()
+        picture = self._pictures[which]
+        if picture.item.kind == "pair":
+            return self._given(arrays, rng)
+        return self._degraded(picture, arrays[0], rng)
+
+    def _degraded(self, picture: Picture, light: Array, rng: np.random.Generator) -> Sample:
+        config, patch = self._config.degrade, self._config.data.patch
+        size = patch + _MARGIN
+        pan = self._pairs and self._config.loss.steady_pairs == "pan"
+        panorama = picture.item.kind == "panorama"
+        choose = rng.random() < self._config.data.highlights
+        # The number of frames depends on the codec, so the recipe comes first; a panorama's levels on the view.
+        attempts, seeds = 4 if choose else 1, rng.integers(0, 2**63, 3)
+        best = None
+        for attempt in range(attempts):
+            where = np.random.default_rng([int(seeds[0]), attempt])
+            if panorama:
+                shot = shoot_panorama(light, where, size, config.clip_frames, config.motion)
+            else:
+                shot = shoot(light, picture.levels, where, size, config.clip_frames, config.motion)
+            recipe = draw(config, shot.levels, np.random.default_rng(int(seeds[1])))
+            clipped = float((shot.frames[-1].max(-1) * recipe.gain > 1).mean())
+            if best is None or abs(clipped - 0.2) < best[0]:
+                best = abs(clipped - 0.2), shot, recipe
+        assert best is not None
+        _, shot, recipe = best
+        needed = 2 if pan else 1
+        frames = shot.frames
+        if len(frames) < needed:
+            frames = [frames[0], frames[0]]
+        if recipe.codec in ("h264", "hevc"):
+            last = int(rng.integers(max(len(frames) // 2, needed - 1), len(frames))) + 1
+        else:
+            frames, last = frames[-needed:], needed
+        coded = degrade(frames, recipe, np.random.default_rng(int(seeds[2])))[last - needed : last]
+        wanted = [truth(frame, recipe) for frame in frames[last - needed : last]]
+        left, top = rng.integers(0, _MARGIN + 1, 2)
+        crop = [each[top : top + patch, left : left + patch] for each in coded + wanted]
+        shift = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
+        step = shot.step if len(shot.frames) > 1 else np.eye(3)
+        return self._finished(crop, conjugate(step, shift), rng)
+
+    def _given(self, arrays: tuple[Array, ...], rng: np.random.Generator) -> Sample:
+        """A window of a pair as it is; two frames are the same window twice, which only `transform` makes use of."""
+        x, y = arrays
+        patch = self._config.data.patch
+        top, left = (int(rng.integers(0, max(length - patch, 0) + 1)) for length in x.shape[:2])
+        crop = [each[top : top + patch, left : left + patch] for each in (x, y)]
+        down, across = patch - crop[0].shape[0], patch - crop[0].shape[1]
+        crop = [np.pad(each, ((0, down), (0, across), (0, 0)), mode="symmetric") for each in crop]
+        pictures = [crop[0].astype(np.float32) / 255, crop[1].astype(np.float32)]
+        if self._pairs and self._config.loss.steady_pairs == "pan":
+            pictures = [pictures[0], pictures[0], pictures[1], pictures[1]]
+        return self._finished(pictures, np.eye(3), rng)
+
+    def _finished(self, pictures: list[Any], motion: Any, rng: np.random.Generator) -> Sample:
+        pictures, motion = turned(pictures, motion, rng)
+        stack = torch.from_numpy(np.ascontiguousarray(np.stack(pictures), np.float32)).permute(0, 3, 1, 2)
+        x, y = stack.contiguous().chunk(2)
+        if self._pairs and self._config.loss.steady_pairs == "transform":
+            x, y, motion = transform_pair(x, y, rng)
+        return Sample(x, y, torch.from_numpy(np.asarray(motion, np.float32)))
+
+
+class Numbers(Sampler[list[int]]):
+    """The numbers of each batch of one process, from an iteration on, without end."""
+
+    def __init__(self, config: Config, iteration: int, rank: int, world: int) -> None:
+        self._batch, self._accumulate = config.data.batch, config.optimizer.accumulate
+        self._iteration, self._rank, self._world = iteration, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Micro-batch m of iteration i is slot (i * accumulate + m) * world + rank: two devices see in one pass what
+        one device sees in two."""
+        step = self._iteration * self._accumulate
+        while True:
+            first = (step * self._world + self._rank) * self._batch
+            yield list(range(first, first + self._batch))
+            step += 1
+
+
+def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: int = 0, world: int = 1) -> Any:
+    """An endless iterator of batches from an iteration on; Samples with one dimension more."""
+    workers = config.data.workers
+    loader: DataLoader[Sample] = DataLoader(
+        Samples(pictures, config),
+        batch_sampler=Numbers(config, iteration, rank, world),
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_start_worker,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the loader draws numbers that nobody needs: not from the run's own
+    )
+    return iter(loader)
+
+
+def _start_worker(worker: int) -> None:
+    import signal
+
+    torch.set_num_threads(1)
+    # Terminals, torchrun and batch systems signal all processes of a run: the training process answers and ends these.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

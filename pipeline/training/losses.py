@@ -1,0 +1,48 @@
+"""What is minimised. Outputs and targets are (B, 3, H, W) signal, non-linear, 1.0 = SDR white, unbounded."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .config import Loss
+from .steady import steadiness
+
+
+def in_domain(signal: Tensor, kind: str) -> Tensor:
+    """The signal itself, or its tanh: a sun that is ten times too bright must not outweigh the picture."""
+    return torch.tanh(signal) if kind.startswith("tanh") else signal
+
+
+def distance(difference: Tensor, kind: str) -> Tensor:
+    """|d| or d^2 of each element."""
+    return difference.square() if kind.endswith("l2") else difference.abs()
+
+
+def reconstruction(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
+    """mean(w * distance(T(output) - T(target))), w = 1 + highlights * tanh(max(target - 1, 0)); and the gradient's."""
+    difference = in_domain(output, loss.kind) - in_domain(target, loss.kind)
+    values = distance(difference, loss.kind)
+    if loss.highlights:
+        values = values * (1 + loss.highlights * torch.tanh((target - 1).clamp(min=0)))
+    total = values.mean()
+    if loss.gradient:
+        across, down = difference.diff(dim=-1).abs().mean(), difference.diff(dim=-2).abs().mean()
+        total = total + loss.gradient * (across + down)
+    return total
+
+
+def total_loss(output: Tensor, target: Tensor, motion: Tensor, loss: Loss) -> tuple[Tensor, dict[str, Tensor]]:
+    """The number to minimise, and its parts, of (B, F, 3, H, W) outputs and targets.
+
+    With F = 2: (1 - a) * reconstruction + a * steadiness. Of a `transform` pair the second frame is not reconstructed:
+    its noise is a means to an end, as published.
+    """
+    frames = 1 if loss.steady_pairs == "transform" else output.shape[1]
+    rebuilt = reconstruction(output[:, :frames].flatten(0, 1), target[:, :frames].flatten(0, 1), loss)
+    parts = {"reconstruction": rebuilt.detach()}
+    if output.shape[1] == 1:
+        return rebuilt, parts
+    steady = steadiness(output, target, motion, loss, in_domain, distance)
+    parts["steadiness"] = steady.detach()
+    return (1 - loss.steady_weight) * rebuilt + loss.steady_weight * steady, parts

@@ -1,0 +1,65 @@
+"""What comes before the first step: pictures, device, network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.network.weights import load_network
+
+from ..errors import ConfigError, RetryError
+from .cache import cache_items
+from .checkpoint import STATE
+from .compute import seed_all, start
+from .config import Config
+from .loop import Training
+from .sources import find_items, split
+
+
+def train(config: Config, resume: bool = False, check: bool = False) -> int:
+    """A whole run; returns the exit code: 0, or 128 + the number of the signal that stopped it."""
+    items, held_items = split(find_items(config.source, config.data), config.data)
+    worker = start(config.compute)
+    try:
+        folder = Path(config.run.output)
+        if (folder / STATE).exists() and not resume and not check:
+            raise ConfigError(f"{folder} holds a run already", "go on with --resume, or name another run.output")
+        cache = folder / config.data.cache
+        if not worker.first:
+            worker.wait_for_all()
+        pictures = [cache_items(each, cache) for each in (items, held_items)]
+        if worker.first:
+            worker.wait_for_all()
+        if check:
+            return 0
+        seed_all(config.run.seed)
+        training = Training(config, worker, make_network(config), *pictures)
+        if resume and (folder / STATE).exists():
+            training.resume()
+        return training.run()
+    except torch.OutOfMemoryError as error:
+        hint = "--set data.batch=N with a smaller N, and optimizer.accumulate for the rest"
+        raise RetryError(f"the device has too little memory: {str(error).splitlines()[0]}", hint) from None
+    finally:
+        worker.leave()
+
+
+def make_network(config: Config) -> HDRUNet:
+    """The network of a configuration with the weights that it starts with. Raises ConfigError, WeightsError."""
+    weights = config.start.weights
+    if weights:
+        network = load_network(None if weights == "bundled" else weights)
+        if network.config != config.network:
+            raise ConfigError(f"{weights} are weights of {network.config}, not of [network]", "change [network]")
+        return network.requires_grad_(True).train()
+    network = HDRUNet(config.network)
+    if config.start.identity:
+        last = [network.to_rgb] if network.weighting is None else [network.to_rgb, network.weighting.to_weights]
+        for layer in last:
+            assert layer.bias is not None
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, 0.0 if layer is network.to_rgb else 1.0)
+    return network.train()

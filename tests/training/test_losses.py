@@ -1,0 +1,80 @@
+"""Each loss against its formula in float64 numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hdrunet_video.training.config import Loss
+from hdrunet_video.training.losses import reconstruction, total_loss
+from hdrunet_video.training.steady import transform_pair, warp
+
+rng = np.random.default_rng(4)
+OUTPUT, TARGET = rng.uniform(-0.2, 3.0, (2, 2, 2, 3, 9, 11))
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+FORMULAS = {
+    "l1": lambda a, b: np.abs(a - b),
+    "l2": lambda a, b: (a - b) ** 2,
+    "tanh-l1": lambda a, b: np.abs(np.tanh(a) - np.tanh(b)),
+    "tanh-l2": lambda a, b: (np.tanh(a) - np.tanh(b)) ** 2,
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("highlights", [0.0, 1.5])
+def test_reconstruction(kind: str, highlights: float) -> None:
+    a, b = OUTPUT[:, 0].astype(np.float32).astype(np.float64), TARGET[:, 0].astype(np.float32).astype(np.float64)
+    weights = 1 + highlights * np.tanh(np.maximum(b - 1, 0))
+    expected = (weights * FORMULAS[kind](a, b)).mean()
+    loss = Loss(kind=kind, highlights=highlights)  # type: ignore[arg-type]
+    assert float(reconstruction(tensor(a), tensor(b), loss)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient() -> None:
+    a, b = np.tanh(OUTPUT[:, 0]), np.tanh(TARGET[:, 0])
+    d = a - b
+    expected = np.abs(d).mean() + 0.7 * (np.abs(np.diff(d, axis=-1)).mean() + np.abs(np.diff(d, axis=-2)).mean())
+    found = reconstruction(tensor(OUTPUT[:, 0]), tensor(TARGET[:, 0]), Loss(gradient=0.7))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("steady", ["invariance", "jacobian"])
+def test_steadiness_of_whole_pixels(kind: str, steady: str) -> None:
+    """With a motion by (2, 1) pixels: the second frame's pixel (x, y) is the first's (x + 2, y + 1)."""
+    domain = np.tanh if kind.startswith("tanh") else lambda values: values
+    power = 2 if kind.endswith("l2") else 1
+    f, y = domain(OUTPUT), domain(TARGET)
+    if steady == "invariance":
+        # What counts lies 2 pixels within the first frame.
+        first, second = f[:, 0, :, 2:-2, 2:-2], f[:, 1, :, 1:-3, 0:-4]
+        part = (np.abs(second - first) ** power).mean()
+    else:
+        part = (np.abs((f[:, 1] - f[:, 0]) - (y[:, 1] - y[:, 0])) ** power).mean()
+    motion = tensor(np.array([[1.0, 0, 2], [0, 1, 1], [0, 0, 1]])).expand(2, 3, 3)
+    expected = 0.75 * FORMULAS[kind](OUTPUT, TARGET).mean() + 0.25 * part
+    loss = Loss(kind=kind, steady=steady, steady_weight=0.25)  # type: ignore[arg-type]
+    found, parts = total_loss(tensor(OUTPUT), tensor(TARGET), motion, loss)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert float(parts["steadiness"]) == pytest.approx(part, rel=1e-4)
+
+
+def test_a_transformed_pair_fits_its_motion() -> None:
+    y = torch.from_numpy(np.add.outer(np.arange(24.0), np.arange(32.0) * 2).astype(np.float32)).expand(1, 3, 24, 32)
+    x = y / y.max()
+    pair_x, pair_y, motion = transform_pair(x, y, np.random.default_rng(1))
+    assert pair_x.shape == pair_y.shape == (2, 3, 24, 32)
+    moved, seen = warp(y, torch.from_numpy(motion.astype(np.float32))[None])
+    assert torch.equal(moved[0], pair_y[1])
+    assert 0.5 < float(seen.mean()) < 1
+    # A plane stays a plane: at pixel (x, y) it has the value of the pixel that the motion names.
+    where = motion @ np.array([15.0, 12.0, 1.0])
+    assert float(pair_y[1, 0, 12, 15]) == pytest.approx(where[1] + 2 * where[0], abs=1e-3)
+    noise = (pair_x[1] - moved[0] / y.max())[:, 4:-4, 4:-4]
+    assert 0.005 < float(noise.std()) < 0.06
