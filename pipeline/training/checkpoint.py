@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from hdrunet_video.network.hdrunet import HDRUNet
-from hdrunet_video.network.weights import save_network
-
 from ..errors import ConfigError, OutputError
+from ..network.hdrunet import HDRUNet
+from ..network.weights import save_network
 from .cache import write_error
 from .config import Config
 

@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hdrunet_video.color.chroma import downsample_chroma
-from hdrunet_video.color.convert import to_signal
-from hdrunet_video.color.planes import quantize, ycbcr_from_rgb
-from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer, pixel_format
-from hdrunet_video.frame import Frame
-
+from ..color.chroma import downsample_chroma
+from ..color.convert import to_signal
+from ..color.planes import quantize, ycbcr_from_rgb
+from ..color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer, pixel_format
+from ..frame import Frame
 from .images import Floats
 
 Bytes = npt.NDArray[np.uint8]

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hdrunet_video.network.hdrunet import HDRUNet
-
 from ..errors import ConfigError
+from ..network.hdrunet import HDRUNet
 from .cache import Picture, data_sha256
 from .checkpoint import BEST, LAST, load_state, revision, save_state, save_weights
 from .compute import Worker, random_state, set_random_state

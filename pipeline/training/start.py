@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hdrunet_video.network.hdrunet import HDRUNet
-from hdrunet_video.network.weights import load_network
-
 from ..errors import ConfigError, RetryError
+from ..network.hdrunet import HDRUNet
+from ..network.weights import load_network
 from .cache import cache_items
 from .checkpoint import STATE
 from .compute import seed_all, start

@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hdrunet_video.network.hdrunet import HDRUNet
-
+from ..metrics.psnr import psnr_l, psnr_mu
+from ..network.hdrunet import HDRUNet
 from .cache import Picture
 from .config import Config
-from .degrade import GAMMA, degrade, draw, truth
+from .degrade import degrade, draw, truth
 from .views import shoot, shoot_panorama
-
-_MU = 5000.0
 
 
 @dataclass(frozen=True)
@@ -43,24 +41,6 @@ class Scores:
     dead: float = 0.0
     """Share of the channels before the last convolution that are 0 everywhere: a network can lose its U-Net that way,
     and go on with the weighting network alone."""
-
-
-def psnr_l(output: Tensor, target: Tensor) -> float:
-    """Of non-linear values over the target's largest, as the challenge computes it."""
-    peak = target.max().clamp(min=1e-6)
-    return _psnr((output.clamp(min=0) - target).double() / peak.double())
-
-
-def psnr_mu(output: Tensor, target: Tensor) -> float:
-    """Of log(1 + 5000 tanh(light / p)) / log(5001), light = value ** 2.24, p the target's 99th percentile."""
-    light, wanted = output.clamp(min=0).double() ** GAMMA, target.double() ** GAMMA
-    percentile = max(float(np.percentile(wanted.cpu().numpy(), 99)), 1e-12)
-    mapped = [torch.log1p(_MU * torch.tanh(each / percentile)) / np.log1p(_MU) for each in (light, wanted)]
-    return _psnr(mapped[0] - mapped[1])
-
-
-def _psnr(difference: Tensor) -> float:
-    return float(-10 * torch.log10(difference.square().mean().clamp(min=1e-12)))
 
 
 def held_out_pairs(pictures: Sequence[Picture], config: Config) -> list[Pair]:
@@ -117,8 +97,8 @@ def validate(network: Callable[[Tensor], Tensor], pairs: Sequence[Pair], device:
             x, y = pair.x.to(device), pair.y.to(device)
             with torch.inference_mode():
                 output = network(x).float()
-            mu = psnr_mu(output, y)
-            rows.append((mu, psnr_l(output, y), float(mu > psnr_mu(x, y))))
+            mu = psnr_mu(output[0], y[0])
+            rows.append((mu, psnr_l(output[0], y[0]), float(mu > psnr_mu(x[0], y[0]))))
     means = np.mean(rows, axis=0)
     dead = 1 - float(torch.stack(alive).any(dim=0).float().mean()) if alive else 0.0
     return Scores(float(means[0]), float(means[1]), float(means[2]), dead)
