@@ -24,12 +24,13 @@ def ffmpeg(*arguments: str | Path) -> None:
 def ffprobe(path: Path, *arguments: str) -> dict[str, Any]:
     """What Debian's ffprobe says of a file, as JSON."""
     command = ["ffprobe", "-v", "error", "-of", "json", *arguments, str(path)]
-    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout))
 
 
 def mediainfo(path: Path, kind: str = "Video") -> dict[str, str]:
     """What mediainfo says of the first stream of a kind, with its own names."""
-    output = subprocess.run(["mediainfo", "--Output=JSON", str(path)], check=True, capture_output=True, text=True)
+    command = ["mediainfo", "--Output=JSON", str(path)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     tracks = json.loads(output.stdout)["media"]["track"]
     return next(track for track in tracks if track["@type"] == kind)
 

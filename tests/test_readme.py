@@ -6,9 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
+import OpenEXR
 import pytest
 
 from hdrunet_video.cli import main
+from hdrunet_video.training.__main__ import main as train
 from tests.conftest import ffmpeg
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -70,3 +73,31 @@ def test_every_exit_code_is_explained() -> None:
     codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
     section = README.split("### Exit codes")[1].split("##")[0]
     assert all(re.search(rf"\b{code}\b", section) for code in codes)
+
+
+def training_commands() -> list[str]:
+    lines = "\n".join(blocks("sh")).splitlines()
+    return [line.partition(" #")[0].partition(" >")[0] for line in lines if line.startswith("python -m hdrunet_video")]
+
+
+@pytest.mark.parametrize("command", training_commands())
+def test_training_command_is_accepted(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is only checked: a training that began would not end within a test."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(4):
+        light = np.full((160, 160, 3), 0.1 * number, np.float32)
+        with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": light}) as file:
+            file.write(str(pictures / f"scene{number}.exr"))
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command)[3:]
+    code = train([*arguments, "--check"])
+    said = capsys.readouterr()
+    if "paper" in arguments:
+        assert (code, "NTIRE2021/Train" in said.err) == (65, True)
+    else:
+        assert code == 0, said.err
+    if "--show" in arguments:
+        assert "[network]" in said.out or "[data]" in said.out
