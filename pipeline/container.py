@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from array import array
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -216,11 +217,14 @@ def _check_times(plan: Plan, target: Path) -> None:
     """Compare what was written with the plan: every frame, at its time (Matroska rounds to 1 ms)."""
     with av.open(f"file:{target.absolute()}") as container:
         stream = container.streams.video[0]
-        found = sorted(packet.pts * packet.time_base for packet in _coded(container, stream) if packet.pts is not None)
+        found = array("q", sorted(packet.pts for packet in _coded(container, stream) if packet.pts is not None))
+        assert stream.time_base is not None
+        time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     timeline = plan.timeline
     tolerance = Fraction(1, 1000) if plan.target.suffix.lower() == ".mkv" else Fraction(1, 20000)
     wrong = len(found) != len(timeline.pts) or any(
-        abs(time - planned * timeline.time_base) > tolerance for time, planned in zip(found, timeline.pts, strict=True)
+        abs(time * time_base - planned * timeline.time_base) > tolerance
+        for time, planned in zip(found, timeline.pts, strict=True)
     )
     if wrong:
         target.unlink(missing_ok=True)

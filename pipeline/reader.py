@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -115,13 +116,12 @@ class Reader:
                 return
 
     def _decoded_with(self, frame_threads: bool, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
-        where = {self.info.pts[index]: index for index in range(start, stop)}
         container, stream = self._seek(start, frame_threads)
         count = -1
         for packet in self._demuxed(container, stream):
             for picture in self._decode(packet):
                 count += 1
-                index = where.get(picture.pts) if self.info.seekable and picture.pts is not None else count
+                index = self._index_of(picture.pts) if self.info.seekable and picture.pts is not None else count
                 if index is None or not start <= index < stop:
                     past = picture.pts is not None and self.info.seekable and picture.pts > self.info.pts[stop - 1]
                     if past or (not self.info.seekable and count >= stop):
@@ -176,6 +176,10 @@ class Reader:
         except av.error.FFmpegError:
             # Decoders differ in what they call a broken picture (png: ExternalError); _pictures says which is missing.
             return []
+
+    def _index_of(self, pts: int) -> int | None:
+        found = bisect_left(self.info.pts, pts)
+        return found if found < len(self.info.pts) and self.info.pts[found] == pts else None
 
     def _check_picture(self, picture: VideoFrame, index: int) -> None:
         info = self.info

@@ -86,13 +86,14 @@ def test_killed_at_random_moments(
     target, moments = tmp_path / TARGETS[preset], random.Random(preset)
     work = tmp_path / f".{target.name}.work"
     finished: dict[str, int] = {}
+    killed = False
     for _ in range(2):
         process = subprocess.Popen(command(film, target, "-p", preset), stderr=subprocess.DEVNULL)
         # Not in the seconds that torch takes to load: this is about what is being written.
         wait_for(lambda: process.poll() is not None or len(receipts(work)) > len(finished))  # noqa: B023
         time.sleep(moments.uniform(0, 0.08))
         process.kill()
-        process.wait()
+        killed |= process.wait() == -signal.SIGKILL
         there = made(target)
         assert there.items() <= undisturbed(preset).items(), "a file that exists is complete"
         if there or not work.exists():
@@ -100,6 +101,7 @@ def test_killed_at_random_moments(
         now = {path.name: path.stat().st_mtime_ns for path in receipts(work)}
         assert finished.items() <= now.items(), "a finished segment was done again"
         finished = now
+    assert killed, "it was quicker than we: nothing was tested"
     convert(film, target, "-p", preset, "--segment-frames", "3", "-y")
     assert made(target) == undisturbed(preset)
     assert leftovers(tmp_path) == []
