@@ -94,6 +94,8 @@ class Loss:
     """Weight added to a pixel in proportion to tanh(y - 1) where the target is above SDR white."""
     gradient: float = number(0.0, 0.0, 100.0)
     """Weight of the L1 difference of the neighbours' differences, in the domain of `kind`."""
+    mu: float = number(0.0, 0.0, 100.0)
+    """Weight of the L1 difference of the mu-law of light: the dark and the brightest count as they do in PSNR-mu."""
     steady: Literal["none", "invariance", "jacobian"] = "none"
     """Eilertsen et al. (arXiv 1902.10424): `invariance` |f(Tx) - T f(x)|, `jacobian` |(f(Tx) - f(x)) - (Ty - y)|."""
     steady_weight: float = number(0.5, 0.0, 1.0)

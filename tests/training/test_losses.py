@@ -44,6 +44,12 @@ def test_gradient() -> None:
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+def test_mu() -> None:
+    a, b = (np.log1p(5000 * np.maximum(v, 0) ** 2.24) / np.log(5001) for v in (OUTPUT[:, 0], TARGET[:, 0]))
+    plain, found = (reconstruction(tensor(OUTPUT[:, 0]), tensor(TARGET[:, 0]), Loss(mu=mu)) for mu in (0.0, 0.6))
+    assert float(found - plain) == pytest.approx(0.6 * np.abs(a - b).mean(), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", FORMULAS)
 @pytest.mark.parametrize("steady", ["invariance", "jacobian"])
 def test_steadiness_of_whole_pixels(kind: str, steady: str) -> None:
