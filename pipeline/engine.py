@@ -7,14 +7,13 @@ All of it runs on the device; nothing after the network has less than float32. A
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .color.convert import Target, to_planes, to_signal
 from .color.light import LightMapping
@@ -32,6 +31,7 @@ from .device import (
 )
 from .errors import RetryError, UsageError
 from .frame import Frame, LightLevels
+from .network.forward import place
 from .network.hdrunet import HDRUNet
 from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
 
@@ -82,9 +82,9 @@ class Engine:
         self.in_flight = in_flight
         self._lock = threading.Lock()
         self._warned = False
-        self._exact = self._fast = _placed(network, self.device, half=False)
-        if self.precision == "fp16":
-            self._fast = _placed(network, self.device, half=True)
+        self._exact = self._fast = place(network, self.device, "fp32")
+        if self.precision != "fp32":
+            self._fast = place(network, self.device, self.precision)
         self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
         if self.device.type == "cuda":
@@ -207,20 +207,3 @@ def _checked_tile(tile: str | Size, halo: tuple[int, int] | None) -> str | Size:
     if halo is None:
         raise UsageError("this network sees the whole picture, so it cannot have tiles", "give --tile off")
     return tile
-
-
-def _placed(network: Network, device: torch.device, half: bool) -> Network:
-    """The network on the device, a copy where it is a module; what is no HDRUNet gets plain float32."""
-    if not isinstance(network, nn.Module):
-        return network
-    own = copy.deepcopy(network).requires_grad_(False).eval().to(device)
-    if not isinstance(own, HDRUNet):
-        return own
-    own = own.halve() if half else own.float()
-    own = own.to(memory_format=torch.channels_last)
-
-    def run(signal: Tensor) -> Tensor:
-        output: Tensor = own(signal.contiguous(memory_format=torch.channels_last))
-        return output
-
-    return run

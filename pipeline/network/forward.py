@@ -1,0 +1,41 @@
+"""Which code computes a network: the fastest that is right on the device.
+
+    eager      PyTorch's own operators, channels_last: any device, the reference of the others
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .hdrunet import HDRUNet
+from .tiles import Network
+
+Precision = Literal["fp32", "fp16"]
+
+
+def place(network: Network, device: torch.device, precision: Precision) -> Network:
+    """(1, 3, H, W) signal -> (1, 3, H, W) signal on the device: a copy where `network` is a module, for inference.
+
+    What is no HDRUNet gets plain float32, what is no module is left as it is.
+    """
+    if not isinstance(network, nn.Module):
+        return network
+    own = copy.deepcopy(network).requires_grad_(False).eval().to(device)
+    if not isinstance(own, HDRUNet):
+        return own
+    return eager(own.halve() if precision == "fp16" else own.float())
+
+
+def eager(network: HDRUNet) -> Network:
+    """PyTorch's operators, one after the other."""
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run(signal: Tensor) -> Tensor:
+        output: Tensor = network(signal.contiguous(memory_format=torch.channels_last))
+        return output
+
+    return run
