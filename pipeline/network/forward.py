@@ -1,6 +1,6 @@
 """Which code computes a network: the fastest that is right on the device.
 
-    eager      PyTorch's own operators, channels_last: any device, the reference of the others
+eager      PyTorch's own operators, channels_last: any device, the reference of the others
 """
 
 from __future__ import annotations

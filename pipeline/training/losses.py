@@ -40,8 +40,10 @@ def reconstruction(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
 
 
 def mu_law(signal: Tensor) -> Tensor:
-    """log(1 + mu L) / log(1 + mu) of the light L = max(signal, 0) ** 2.24, 1.0 = SDR white, mu = 5000: the compression of
-    PSNR-mu (NTIRE 2021) without its norm and its tanh, so that the sun still counts."""
+    """log(1 + mu L) / log(1 + mu) of the light L = max(signal, 0) ** 2.24, 1.0 = SDR white, mu = 5000.
+
+    The compression of PSNR-mu (NTIRE 2021) without its norm and its tanh, so that the sun still counts.
+    """
     return torch.log1p(MU * signal.clamp(min=0) ** GAMMA) / math.log1p(MU)
 
 
