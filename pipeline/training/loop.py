@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import ConfigError
 from ..network.hdrunet import HDRUNet
+from .alive import Openness
 from .cache import Picture, data_sha256
 from .checkpoint import BEST, LAST, load_state, revision, save_state, save_weights
 from .compute import Worker, random_state, set_random_state
@@ -45,6 +46,7 @@ class Training:
         self.network = network.to(worker.device, memory_format=layout)  # type: ignore[call-overload]
         self.shipped = HDRUNet(config.network).to(worker.device, memory_format=layout).eval()  # type: ignore[call-overload]
         self.layout = layout
+        self.openness = Openness(self.network) if config.loss.alive else None
         self.average = Average(self.network, config.optimizer.ema)
         self.optimizer = make_optimizer(self.network.parameters(), config.optimizer)
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=worker.dtype is torch.float16)
@@ -149,6 +151,8 @@ class Training:
         with self.worker.autocast():
             output = self.forward(x.flatten(0, 1).contiguous(memory_format=self.layout))
         loss, _ = total_loss(output.float().unflatten(0, x.shape[:2]), y, motion, self.config.loss)
+        if self.openness is not None:
+            loss = loss + self.config.loss.alive * self.openness.penalty()
         return loss
 
     def _log(self, progress: Progress, loss: float) -> None:
