@@ -1,7 +1,7 @@
 """ReLUs that let nothing through learn nothing any more: a penalty that opens them again.
 
-Light is never negative, so the gradients of a layer's weights point along one mean direction, and Adam makes full steps of
-them however small they are: without this, most channels of the U-Net were shut after 2000 iterations at 4e-4.
+Light is never negative, so the gradients of a layer's weights point along one mean direction, and Adam makes full steps
+of them however small they are: without this, most channels of the U-Net were shut after 2000 iterations at 4e-4.
 """
 
 from __future__ import annotations
