@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 
 _BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200}
 """Peak of a frame from planes to planes. fp32: 1840 to 1980 were measured on a CPU (torch 2.15, 256x144 to
-1280x720). fp16: half the network's share of it, not measured."""
+1280x720). fp16: half the network's share of it, not measured. A network that knows better has an attribute
+`bytes_per_pixel`."""
 _SHARE_OF_MEMORY = 0.5
 """The rest is for the decoder, the encoder and other programs; running out of it makes tiles smaller."""
 
@@ -135,7 +136,8 @@ class Engine:
             return None if self.tile[0] >= width and self.tile[1] >= height else self.tile
         if self.tile == "off" or self._halo is None:
             return None
-        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // _BYTES_PER_PIXEL[self.precision]
+        needed: int = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
+        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // needed
         return choose_tile(width, height, self._halo, most)
 
     @torch.inference_mode()
@@ -178,6 +180,8 @@ class Engine:
                 )
             self.tile = tile
         _log.warning("out of memory on %s: going on with tiles of %dx%d", self.device, *tile)
+        if (release := getattr(self._fast, "release", None)) is not None:
+            release()  # buffers that it keeps for the next frame
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -1,6 +1,7 @@
 """Which code computes a network: the fastest that is right on the device.
 
 eager      PyTorch's own operators, channels_last: any device, the reference of the others
+fused      Triton kernels in CUDA graphs (`cuda`): fp16 on CUDA
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .cuda import fused
 from .hdrunet import HDRUNet
 from .tiles import Network
 
@@ -27,6 +29,8 @@ def place(network: Network, device: torch.device, precision: Precision) -> Netwo
     own = copy.deepcopy(network).requires_grad_(False).eval().to(device)
     if not isinstance(own, HDRUNet):
         return own
+    if device.type == "cuda" and precision == "fp16":
+        return fused(own.float()) or eager(own.halve())
     return eager(own.halve() if precision == "fp16" else own.float())
 
 

@@ -1,0 +1,181 @@
+"""The network on an NVIDIA GPU: the kernels of `cuda_forward`, a CUDA graph for each size, and a check of them.
+
+Features are float16; sums, what is computed from the image, the last convolutions and the output are float32.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..color.light import LightMapping
+from ..color.spec import Primaries
+from ..color.tone import to_nits
+from ..color.transfer import pq_inverse_eotf
+from .cuda_forward import Buffers, Forward, buffers, supports, workspace_bytes
+from .hdrunet import HDRUNet, pad_to_multiple
+from .tiles import Network
+
+Launches = Callable[[], None]
+Capture = Callable[[Launches], Launches]
+
+TOLERANCE = 0.5
+"""Of a 10-bit code of R'G'B' in PQ: how far the result may be from float32's."""
+MOST_GRAPHS = 16
+"""Sizes with a graph: tiles of a picture have at most nine."""
+_CODES = 1023
+_ENGINE_BYTES_PER_PIXEL = 64
+"""What the engine has of a frame beside the network's buffers; 57 were measured on a CPU at 1080p and 4K."""
+_cuda: Any = torch.cuda  # whose classes have no types
+_log = logging.getLogger(__name__)
+
+
+def fused(network: HDRUNet) -> Network | None:
+    """The network, float32 and on a CUDA device, as fast as it gets; None where that is not possible or not right,
+    which is a warning in the log unless the network's configuration is the reason."""
+    if not supports(network.config):
+        _log.info("there are no kernels for networks as this one: going on with PyTorch's operators")
+        return None
+    device = network.stem.weight.device
+    try:
+        made = Fused(Forward(network), device)
+        error = largest_error(made, network, device)
+        if error <= TOLERANCE:
+            return made
+        reason = f"it is wrong by {error:.2f} of a 10-bit code"
+    except Exception as problem:  # whatever it is, PyTorch's operators may do
+        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+    _log.warning("the fused network cannot be used on %s, going on with PyTorch's operators: %s", device, reason)
+    return None
+
+
+class Fused:
+    """(1, 3, H, W) signal of any size -> (1, 3, H, W), float32, on the device.
+
+    All sizes share one block of memory, which grows; a size has a graph from its second picture on. From any
+    thread and stream, one after the other. Out of memory leaves it as it was, but for memory that it held.
+    """
+
+    def __init__(self, forward: Forward, device: torch.device, capture: Capture | None = None) -> None:
+        """capture: makes a replay of launches. By default a CUDA graph, and none on a CPU."""
+        self._forward, self._device = forward, device
+        self._on_cuda = device.type == "cuda"
+        self._capture = capture or (_captured if self._on_cuda else None)
+        self._lock = Lock()
+        self._memory: Tensor | None = None
+        self._graphs: OrderedDict[tuple[int, int], Launches | None] = OrderedDict()
+        """Of each size that was seen, and None where it was seen once; the one used last is at the end."""
+        self._last: Any = _cuda.Event() if self._on_cuda else None
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Memory of a frame from planes to planes, in bytes, by counting."""
+        return workspace_bytes(self._forward.config, 1024, 1024) // 1024**2 + _ENGINE_BYTES_PER_PIXEL
+
+    @torch.no_grad()
+    def __call__(self, signal: Tensor) -> Tensor:
+        """The output is the caller's own."""
+        height, width = signal.shape[-2:]
+        with self._lock, self._device_context():
+            stream = _cuda.current_stream(self._device) if self._on_cuda else None
+            if stream is not None:
+                stream.wait_event(self._last)
+            padded = pad_to_multiple(signal, HDRUNet.MULTIPLE)
+            given = self._buffers(padded.shape[-2], padded.shape[-1])
+            given["image"].copy_(padded)
+            self._run(given)
+            output = given["output"][..., :height, :width].clone()
+            if stream is not None:
+                assert self._memory is not None
+                self._memory.record_stream(stream)
+                self._last.record(stream)
+        return output
+
+    def release(self) -> None:
+        """Gives back the memory, for a picture in smaller tiles."""
+        with self._lock:
+            self._graphs.clear()
+            self._memory = None
+
+    def _device_context(self) -> AbstractContextManager[Any]:
+        return torch.cuda.device(self._device) if self._on_cuda else nullcontext()
+
+    def _buffers(self, height: int, width: int) -> Buffers:
+        forward = self._forward
+        size = workspace_bytes(forward.config, height, width, forward.dtype)
+        if self._memory is None or self._memory.numel() < size:
+            self._graphs.clear()  # they write to the old one
+            self._memory = None
+            with torch.inference_mode(False):  # or it could be written to in inference mode only
+                self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
+        return buffers(self._memory, forward.config, height, width, forward.dtype)
+
+    def _run(self, given: Buffers) -> None:
+        height, width = given["image"].shape[-2:]
+        size = (height, width)
+        seen = size in self._graphs
+        graph = self._graphs.pop(size, None)
+        if graph is None and seen and self._capture is not None:
+            try:
+                graph = self._capture(lambda: self._forward(given))
+            except RuntimeError as error:
+                self._capture = None
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                _log.warning("no CUDA graphs on %s, launching kernels one by one: %s", self._device, reason)
+        self._graphs[size] = graph
+        if len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
+        if graph is None:
+            self._forward(given)
+        else:
+            graph()
+
+
+def _captured(launches: Launches) -> Launches:
+    """A CUDA graph of launches that have run before, so that nothing is compiled or loaded meanwhile."""
+    graph = _cuda.CUDAGraph()
+    stream = _cuda.Stream()  # the current one may be the default, which cannot be captured
+    # Other threads upload, download and allocate meanwhile: what they do must not end the capture.
+    with _cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        launches()
+    return graph.replay  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def largest_error(network: Network, reference: HDRUNet, device: torch.device) -> float:
+    """Of a test picture, after the whole light mapping, in 10-bit codes of R'G'B' in PQ; infinite where the result is
+    not finite. Three times, because a graph is made at the second and used again at the third."""
+    picture = check_picture().to(device)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        expected = _codes(reference(picture))
+    error = 0.0
+    for _ in range(3):
+        output = network(picture)
+        if not bool(output.isfinite().all()):
+            return float("inf")
+        error = max(error, float((_codes(output) - expected).abs().max()))
+    return error
+
+
+def check_picture() -> Tensor:
+    """(1, 3, 61, 93) signal of 8-bit codes: ramps through all greys, noise, and edges between saturated colours."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = 20, 93
+    ramp = torch.linspace(0, 1, width).expand(3, height, width)
+    noise = torch.rand(3, height, width, generator=generator)
+    blocks = torch.randint(0, 2, (1, 3, 3, 12), generator=generator).to(torch.float32)
+    edges = F.interpolate(blocks, (height + 1, width), mode="nearest")[0]
+    return (torch.cat((ramp, noise, edges), dim=1).unsqueeze(0) * 255).round() / 255
+
+
+def _codes(signal: Tensor) -> Tensor:
+    nits = to_nits(signal.to(torch.float32), Primaries.BT709, LightMapping())
+    return pq_inverse_eotf(nits).to(torch.float64) * _CODES
