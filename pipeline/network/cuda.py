@@ -13,13 +13,9 @@ from threading import Lock
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..color.light import LightMapping
-from ..color.spec import Primaries
-from ..color.tone import to_nits
-from ..color.transfer import pq_inverse_eotf
+from .check import largest_error
 from .cuda_forward import Buffers, Forward, buffers, supports, workspace_bytes
 from .hdrunet import HDRUNet, pad_to_multiple
 from .tiles import Network
@@ -31,7 +27,6 @@ TOLERANCE = 0.5
 """Of a 10-bit code of R'G'B' in PQ: how far the result may be from float32's."""
 MOST_GRAPHS = 16
 """Sizes with a graph: tiles of a picture have at most nine."""
-_CODES = 1023
 _ENGINE_BYTES_PER_PIXEL = 64
 """What the engine has of a frame beside the network's buffers; 57 were measured on a CPU at 1080p and 4K."""
 _cuda: Any = torch.cuda  # whose classes have no types
@@ -147,35 +142,3 @@ def _captured(launches: Launches) -> Launches:
     with _cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         launches()
     return graph.replay  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def largest_error(network: Network, reference: HDRUNet, device: torch.device) -> float:
-    """Of a test picture, after the whole light mapping, in 10-bit codes of R'G'B' in PQ; infinite where the result is
-    not finite. Three times, because a graph is made at the second and used again at the third."""
-    picture = check_picture().to(device)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        expected = _codes(reference(picture))
-    error = 0.0
-    for _ in range(3):
-        output = network(picture)
-        if not bool(output.isfinite().all()):
-            return float("inf")
-        error = max(error, float((_codes(output) - expected).abs().max()))
-    return error
-
-
-def check_picture() -> Tensor:
-    """(1, 3, 61, 93) signal of 8-bit codes: ramps through all greys, noise, and edges between saturated colours."""
-    generator = torch.Generator().manual_seed(0)
-    height, width = 20, 93
-    ramp = torch.linspace(0, 1, width).expand(3, height, width)
-    noise = torch.rand(3, height, width, generator=generator)
-    blocks = torch.randint(0, 2, (1, 3, 3, 12), generator=generator).to(torch.float32)
-    edges = F.interpolate(blocks, (height + 1, width), mode="nearest")[0]
-    return (torch.cat((ramp, noise, edges), dim=1).unsqueeze(0) * 255).round() / 255
-
-
-def _codes(signal: Tensor) -> Tensor:
-    nits = to_nits(signal.to(torch.float32), Primaries.BT709, LightMapping())
-    return pq_inverse_eotf(nits).to(torch.float64) * _CODES

@@ -1,7 +1,8 @@
 """Which code computes a network: the fastest that is right on the device.
 
 eager      PyTorch's own operators, channels_last: any device, the reference of the others
-fused      Triton kernels in CUDA graphs (`cuda`): fp16 on CUDA
+cuda       Triton kernels in CUDA graphs: fp16 on CUDA
+onednn     fused convolutions on tiles that stay in the caches: fp32 and bf16 on the CPU
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .cuda import fused
+from . import cuda, onednn
 from .hdrunet import HDRUNet
 from .tiles import Network
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 
 def place(network: Network, device: torch.device, precision: Precision) -> Network:
@@ -30,7 +31,9 @@ def place(network: Network, device: torch.device, precision: Precision) -> Netwo
     if not isinstance(own, HDRUNet):
         return own
     if device.type == "cuda" and precision == "fp16":
-        return fused(own.float()) or eager(own.halve())
+        return cuda.fused(own.float()) or eager(own.halve())
+    if device.type == "cpu" and precision != "fp16":
+        return onednn.fused(own.float(), precision) or eager(own)
     return eager(own.halve() if precision == "fp16" else own.float())
 
 

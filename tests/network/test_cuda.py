@@ -24,8 +24,9 @@ from hdrunet_video.color.tone import to_nits
 from hdrunet_video.color.transfer import pq_inverse_eotf
 from hdrunet_video.engine import Engine
 from hdrunet_video.frame import Frame
-from hdrunet_video.network import cuda, forward
-from hdrunet_video.network.cuda import MOST_GRAPHS, Fused, check_picture, fused
+from hdrunet_video.network import check, cuda, forward
+from hdrunet_video.network.check import check_picture
+from hdrunet_video.network.cuda import MOST_GRAPHS, Fused, fused
 from hdrunet_video.network.cuda_forward import Forward, buffers, supports, workspace_bytes
 from hdrunet_video.network.hdrunet import VARIANTS, HDRUNet, HDRUNetConfig, PixelModulation
 from hdrunet_video.network.tiles import choose_tile, run_in_tiles
@@ -407,7 +408,7 @@ def test_falls_back_aloud(
 
 
 def test_the_check_lets_right_kernels_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(cuda, "check_picture", lambda: picture_of(3, 5))
+    monkeypatch.setattr(check, "check_picture", lambda: picture_of(3, 5))
     assert isinstance(fused(network_of()), Fused)
     assert not caplog.records
 
