@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ..baselines import MODELS
 from ..errors import HdrunetError, UsageError
 from ..metrics import colorvideovdp
-from .evaluation import images, layouts, measure, tables, views
+from . import images
+from .evaluation import layouts, measure, tables, views
 from .evaluation.figures import figures
 from .evaluation.layouts import Item, Pair
 from .evaluation.measure import Measure, Row

@@ -13,8 +13,8 @@ import torch
 import hdrunet_video
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
+from hdrunet_video.training import images
 from hdrunet_video.training.evaluate import main
-from hdrunet_video.training.evaluation import images
 from hdrunet_video.training.evaluation.models import load_models
 
 
