@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -97,7 +98,15 @@ def ntire_2021(folder: Path) -> list[Item]:
     return items
 
 
-def select(items: Sequence[Item], scenes: Sequence[str] = (), limit: int | None = None) -> list[Item]:
+class Named(Protocol):
+    """What can be selected."""
+
+    @property
+    def scene(self) -> str:
+        """Of which scene it is."""
+
+
+def select[T: Named](items: Sequence[T], scenes: Sequence[str] = (), limit: int | None = None) -> list[T]:
     """Items of the scenes that match a pattern (`*` and `?`), at most `limit`, spread evenly. Raises UsageError."""
     chosen = [item for item in items if not scenes or any(fnmatch.fnmatch(item.scene, each) for each in scenes)]
     if not chosen:
