@@ -20,6 +20,7 @@ def describe(plan: Plan) -> str:
     """A few lines for a person. Loads the engine and computes a small picture, to say how long it will take."""
     given = facts(plan)
     info, light = plan.info, given["light"]
+    strength = f", strength {light['strength']:g}" if light["strength"] != 1.0 else ""
     rows = [
         (
             str(info.path),
@@ -29,7 +30,10 @@ def describe(plan: Plan) -> str:
         *(("  assumed", line) for line in plan.assumptions),
         *(("  carried", f"{each.type} {each.codec} {each.language}".rstrip()) for each in info.streams),
         ("preset", f"{plan.preset.name}: {plan.preset.description}"),
-        ("light", f"white {light['white']:g} cd/m2, peak {light['peak']:g} cd/m2, gamma {light['display_gamma']:g}"),
+        (
+            "light",
+            f"white {light['white']:g} cd/m2, peak {light['peak']:g} cd/m2, gamma {light['display_gamma']:g}{strength}",
+        ),
         ("engine", f"{plan.job.model}, {given['precision']} on {given['device']}, {given['tile']}"),
         ("segments", f"{given['segments']} in {plan.work}, {given['segments_found']} found there"),
         (str(plan.target), f"would be written: {_duration(given['seconds'])} of film{_size(given)}"),
@@ -64,7 +68,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "assumptions": list(plan.assumptions),
         "deinterlace": plan.deinterlace,
         "preset": plan.preset.name,
-        "light": {key: getattr(plan.mapping, key) for key in ("white", "peak", "display_gamma")},
+        "light": {key: getattr(plan.mapping, key) for key in ("white", "peak", "display_gamma", "strength")},
         "device": str(engine.device),
         "precision": engine.precision,
         "tile": "whole frame" if tile is None else f"tiles of {tile[0]}x{tile[1]}",

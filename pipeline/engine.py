@@ -1,6 +1,6 @@
 """The engine: SDR frames in, HDR frames out, on whatever device there is.
 
-    coded --to_signal--> signal --network--> signal --to_nits--> nits --to_planes--> coded
+    coded --to_signal--> signal --network, blend--> signal --to_nits--> nits --to_planes--> coded
 
 All of it runs on the device; nothing after the network has less than float32. A frame depends on itself only.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .color.convert import Target, to_planes, to_signal
 from .color.light import LightMapping
-from .color.tone import measure, to_nits
+from .color.tone import blend, measure, to_nits
 from .device import (
     CudaRuntime,
     FramesInFlight,
@@ -154,13 +154,18 @@ class Engine:
             self._shrink(frame, tile)
 
     def _attempt(self, frame: Frame, network: Network, tile: Size | None) -> Planes:
-        signal = to_signal(frame)
-        if tile is None or self._halo is None:
-            signal = network(signal)
+        strength, source = self.mapping.strength, to_signal(frame)
+        if strength == 0.0:
+            signal = source
+        elif tile is None or self._halo is None:
+            signal = network(source)
         else:
-            signal = run_in_tiles(network, signal, tile, self._halo)
+            signal = run_in_tiles(network, source, tile, self._halo)
         signal = signal.to(torch.float32, memory_format=torch.contiguous_format)
         finite = signal.isfinite().all().to(torch.float64).reshape(1)
+        if 0.0 < strength < 1.0:
+            signal = blend(source, signal, self.mapping)
+        del source
         nits = to_nits(signal, frame.color.primaries, self.mapping)
         report = torch.cat((measure(nits, self.active), finite))
         if self.target.is_signal:

@@ -7,7 +7,7 @@
     ├── WeightsError       65    a weights file is not what it should be
     ├── PlanError          65    segments or receipts do not belong to this plan
     ├── ConfigError        65    a training configuration is wrong, or is not the one that a run began with
-    ├── DataError          65    training data are missing, damaged or not what their manifest says
+    ├── DataError          65    pictures to train or evaluate on are missing, damaged or not as described
     ├── OutputError        73    the result cannot be written where it was asked for
     └── RetryError         75    the machine gave up, not the job: the same command goes on
 

@@ -46,6 +46,8 @@ class Job:
     white: float = 203.0
     """cd/m2."""
     display_gamma: float = 2.24
+    strength: float = 1.0
+    """Share of the network's light, 0..1; the rest is the source's."""
     frames: tuple[int | None, int | None] = (None, None)
     """Half-open range of source frames."""
     segment_frames: int | None = None
@@ -119,7 +121,7 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     With `writes` false the target is not looked at: for plans whose frames are used and not stored.
     """
     preset = load_preset(_preset_name(job), job.settings)
-    mapping = checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer)
+    mapping = checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer, job.strength)
     if writes:
         _check_target(job, preset)
     _check_model(job)

@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     light.add_argument("--peak", type=float, metavar="NITS", help="brightest luminance (default 1000 cd/m2; exr: all)")
     light.add_argument("--white", type=float, default=203.0, metavar="NITS", help="SDR white (default 203 cd/m2)")
     light.add_argument("--display-gamma", type=float, default=2.24, metavar="G", help="2.24 (default) or 2.4 (BT.1886)")
+    light.add_argument(
+        "--strength", type=float, default=1.0, metavar="S", help="0 source's light, 1 network's (default)"
+    )
     source = top.add_argument_group("source, where its tags are wrong or missing")
     source.add_argument("--matrix", default="", choices=("bt601", *(name for name in MATRICES if name != "bt601")))
     source.add_argument("--primaries", default="", choices=tuple(PRIMARIES))
@@ -102,6 +105,7 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
         **{name: getattr(flags, name) for name in ("precision", "segment_frames", "deinterlace", "matrix")},
         **{name: getattr(flags, name) for name in ("primaries", "range", "chroma_location", "assume_sdr")},
         "keep_going": flags.keep_going,
+        "strength": flags.strength,
     }
     return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
 

@@ -18,6 +18,7 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         peak: float = 1000.0,
         white: float = 203.0,
         display_gamma: float = 2.24,
+        strength: float = 1.0,
         matrix_in: str = "",
         primaries_in: str = "",
         range_in: Literal["", "limited", "full"] = "",
@@ -37,6 +38,7 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         num_streams: frames in the network at once (3 on CUDA, 1 on the CPU); more than core.num_threads is of no
         use.
         peak, white: cd/m2. display_gamma: 2.24, or 2.4 for BT.1886.
+        strength: share of the network's light, 0 to 1; the rest is the clip's. `signal` is the signal of that light.
         matrix_in, primaries_in, range_in, chroma_location_in: what the clip is, whatever its frame properties say,
         with the command line's names.
         assume_sdr: take frames with HDR properties as SDR. dither: blue noise before rounding; by default for all

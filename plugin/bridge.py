@@ -20,7 +20,7 @@ from .request import Arguments, Request, make_request
 if TYPE_CHECKING:
     from .work import Work
 
-CONTRACT = 1
+CONTRACT = 2
 """What this file and the native library have agreed on; filter.cpp holds the same number."""
 
 _ARGUMENTS = {"matrix": "matrix_in", "primaries": "primaries_in", "range": "range_in"}

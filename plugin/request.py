@@ -83,7 +83,11 @@ def make_request(clip: Clip, arguments: Arguments) -> Request:
         format=format,
         color=_result_color(format, transfer),
         mapping=checked_mapping(
-            given.get("white", 203.0), given.get("display_gamma", 2.24), given.get("peak"), transfer
+            given.get("white", 203.0),
+            given.get("display_gamma", 2.24),
+            given.get("peak"),
+            transfer,
+            given.get("strength", 1.0),
         ),
         dither=bool(given.get("dither", format.chroma_shift != (1, 1))) and not format.is_float,
         device=device,

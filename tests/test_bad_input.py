@@ -206,6 +206,7 @@ COMMANDS = [
     (["good.mp4", "out.mov", "--peak", "100"], 2, "--white"),
     (["good.mp4", "out.mov", "--peak", "nan"], 2, "--peak"),
     (["good.mp4", "out.mov", "--white", "inf"], 2, "--white"),
+    (["good.mp4", "out.mov", "--strength", "1.5"], 2, "--strength 1.5 is out of range"),
     (["good.mp4", "out.mov", "--display-gamma", "0"], 2, "--display-gamma"),
     (["good.mp4", "out.mp4", "-p", "hlg", "--peak", "4000"], 2, "HLG"),
     (["good.mp4", "out.mov", "--frames", "9:3"], 2, "--frames 9:3"),

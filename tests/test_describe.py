@@ -21,7 +21,10 @@ def test_dry_run_tells_the_plan_and_writes_nothing(
     text = capsys.readouterr().out
     for expected in ("64x48", "24 fps", "10 frames", "prores-hq", "peak 1000 cd/m2", "3 in", "fp32 on cpu", "kB"):
         assert expected in text
+    assert "strength" not in text
     assert list(tmp_path.iterdir()) == []
+    assert main([str(clip), str(target), "--dry-run", "--model", "expansion", "--strength", "0.5"]) == 0
+    assert "gamma 2.24, strength 0.5\n" in capsys.readouterr().out
 
 
 def test_dry_run_says_what_was_assumed(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

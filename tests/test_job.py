@@ -96,6 +96,7 @@ CHANGES: list[dict[str, Any]] = [
     {"peak": 600.0},
     {"white": 100.0},
     {"display_gamma": 2.4},
+    {"strength": 0.5},
     {"frames": (0, 5)},
     {"segment_frames": 3},
     {"deinterlace": "frame"},

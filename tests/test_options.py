@@ -38,6 +38,7 @@ def test_every_field_of_a_job_has_a_flag() -> None:
         (("--peak", "600"), "peak", 600.0),
         (("--white", "100"), "white", 100.0),
         (("--display-gamma", "2.4"), "display_gamma", 2.4),
+        (("--strength", "0.5"), "strength", 0.5),
         (("--matrix", "bt601"), "matrix", "bt601"),
         (("--primaries", "bt470bg"), "primaries", "bt470bg"),
         (("--range", "full"), "range", "full"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import OpenEXR
 import pytest
 
 from hdrunet_video.cli import main
+from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.weights import save_network
+from hdrunet_video.training import images
 from hdrunet_video.training.__main__ import main as train
 from tests.conftest import ffmpeg
 
@@ -75,12 +79,13 @@ def test_every_exit_code_is_explained() -> None:
     assert all(re.search(rf"\b{code}\b", section) for code in codes)
 
 
-def training_commands() -> list[str]:
+def training_commands(evaluates: bool) -> list[str]:
     lines = "\n".join(blocks("sh")).splitlines()
-    return [line.partition(" #")[0].partition(" >")[0] for line in lines if line.startswith("python -m hdrunet_video")]
+    ours = [line.partition(" #")[0].partition(" >")[0] for line in lines if line.startswith("python -m hdrunet_video")]
+    return [line for line in ours if (" evaluate " in line) == evaluates]
 
 
-@pytest.mark.parametrize("command", training_commands())
+@pytest.mark.parametrize("command", training_commands(evaluates=False))
 def test_training_command_is_accepted(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,3 +106,46 @@ def test_training_command_is_accepted(
         assert code == 0, said.err
     if "--show" in arguments:
         assert "[network]" in said.out or "[data]" in said.out
+
+
+@pytest.fixture(scope="module")
+def evaluation_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny data of each layout that the section on evaluation names, and a network."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    for name in ("pictures", "test/sdr", "test/hdr", "NTIRE2021/Valid", "films", "run-ours"):
+        (folder / name).mkdir(parents=True)
+    signal = np.random.default_rng(0).random((48, 64, 3)).astype(np.float32) * 1.5
+    codes = np.rint(np.minimum(signal, 1) * 255).astype(np.uint8)
+    for number in range(2):
+        with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": signal**2.24}) as file:
+            file.write(str(folder / "pictures" / f"scene{number}.exr"))
+        images.write_png(folder / "test" / "sdr" / f"a_{number}.png", codes)
+        np.save(folder / "test" / "hdr" / f"a_{number}.npy", signal)
+    valid = folder / "NTIRE2021" / "Valid"
+    images.write_png(valid / "0000_medium.png", codes)
+    images.write_png(folder / "gt.png", codes)
+    ffmpeg("-i", folder / "gt.png", "-pix_fmt", "rgb48be", valid / "0000_gt.png")
+    np.save(valid / "0000_alignratio.npy", np.float64(65535))
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:duration=0.2", "-pix_fmt", "yuv420p", folder / "films" / "a.mp4")
+    tiny = HDRUNet(HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 1, 0)))
+    save_network(tiny, folder / "run-ours" / "best.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("command", training_commands(evaluates=True))
+def test_evaluation_command_prints_what_the_readme_lists(
+    command: str, evaluation_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(evaluation_data)
+    if "--clips" in command and find_spec("cv2") is None:
+        pytest.skip("OpenCV is not installed")
+    assert train(shlex.split(command)[3:]) == 0
+    header = capsys.readouterr().out.splitlines()[2]
+    section = README.split("## Evaluate")[1].split("\n## ")[0]
+    names = [re.sub(r" \(.*", "", column) for column in re.split(r"  +", header)[1:]]
+    assert len(names) >= 5
+    known = ("PSNR", "dE-ITP", "exposed", "dark noise", "flicker", "added", "detail", "pumping")
+    for name in names:
+        assert any(part in name and part in section for part in known), name
+    if " -o report" in command:
+        assert Path("report/index.html").is_file()

@@ -40,6 +40,8 @@ class LightMapping:
     """Exponent of the display light: 2.24 is that of the network's training data, 2.4 is BT.1886."""
     peak: float = 1000.0
     """Brightest luminance that may be written, in cd/m2."""
+    strength: float = 1.0
+    """Share of the network's light, 0..1; the rest is the source's."""
 
     @property
     def source_peak(self) -> float:
@@ -53,15 +55,21 @@ class LightMapping:
         return nits_from_pq(max(1.5 * pq_from_nits(self.peak) - 0.5 * source, 0.0))
 
 
-def checked_mapping(white: float, display_gamma: float, peak: float | None, transfer: Transfer) -> LightMapping:
+def checked_mapping(
+    white: float, display_gamma: float, peak: float | None, transfer: Transfer, strength: float = 1.0
+) -> LightMapping:
     """The mapping of what a user asked for; `peak` None takes what suits the transfer. Raises UsageError."""
     # Linear light keeps everything: without a roll-off the range is that of PQ itself.
     default_peak = PQ_PEAK_NITS if transfer is Transfer.LINEAR else 1000.0
-    mapping = LightMapping(white, display_gamma, peak if peak is not None else default_peak)
+    mapping = LightMapping(white, display_gamma, peak if peak is not None else default_peak, strength)
     if not 50 <= mapping.white <= 1000:
         raise UsageError(f"--white {mapping.white:g} is out of range", "Reference white is 203; 50 to 1000 is taken.")
     if not 1.0 <= mapping.display_gamma <= 3.0:
         raise UsageError(f"--display-gamma {mapping.display_gamma:g} is out of range", "2.24 is usual, 2.4 is BT.1886.")
+    if not 0.0 <= mapping.strength <= 1.0:
+        raise UsageError(
+            f"--strength {mapping.strength:g} is out of range", "0 is the source's light, 1 (default) the network's."
+        )
     if not mapping.white < mapping.peak <= 10000:
         raise UsageError(
             f"--peak {mapping.peak:g} must lie above --white {mapping.white:g} and not above 10000",

@@ -18,6 +18,18 @@ _SIGNAL_MAX = 1e4
 """No network means more; it only keeps the power of an infinity finite."""
 
 
+def blend(source: Tensor, output: Tensor, mapping: LightMapping) -> Tensor:
+    """The signal whose light is `1 - mapping.strength` of the source's and `mapping.strength` of the output's.
+
+    source, output: (B, 3, H, W), float32, R'G'B' of the same primaries, 1.0 = SDR white; negative values and NaN
+    count as 0. Returns (B, 3, H, W), float32, >= 0. Light adds up in linear display light, `signal **
+    mapping.display_gamma`, of each channel.
+    """
+    light = _display_light(output, mapping.display_gamma).mul_(mapping.strength)
+    light.add_(_display_light(source, mapping.display_gamma), alpha=1.0 - mapping.strength)
+    return power_(light, 1.0 / mapping.display_gamma)
+
+
 def to_nits(signal: Tensor, primaries: Primaries, mapping: LightMapping) -> Tensor:
     """Light that the network's output stands for, rolled off to the peak of `mapping`.
 
@@ -25,8 +37,7 @@ def to_nits(signal: Tensor, primaries: Primaries, mapping: LightMapping) -> Tens
     values and NaN count as 0. Returns (B, 3, H, W), float32, cd/m2, BT.2020, within 0..mapping.peak. Every
     pixel stands alone.
     """
-    light = torch.nan_to_num(signal.to(torch.float32), nan=0.0, posinf=_SIGNAL_MAX, neginf=0.0)
-    power_(light.clamp_(0.0, _SIGNAL_MAX), mapping.display_gamma)
+    light = _display_light(signal, mapping.display_gamma)
     nits = _matrix(light, (to_bt2020(primaries) * mapping.white).tolist())
     # One gain for R, G and B keeps the hue. The floor makes the gain of black 1 instead of 0 / 0.
     brightest = nits.amax(dim=1, keepdim=True).clamp_(min=1e-6)
@@ -66,6 +77,12 @@ def measure(nits: Tensor, active: tuple[int, int, int, int] | None = None) -> Te
     if not picture.numel():
         raise ValueError(f"the active picture {active} is empty")
     return torch.stack((brightest.amax().to(torch.float64), picture.mean(dtype=torch.float64)))
+
+
+def _display_light(signal: Tensor, display_gamma: float) -> Tensor:
+    """Linear light of a signal, float32, >= 0, 1.0 = SDR white; a tensor of its own."""
+    light = torch.nan_to_num(signal.to(torch.float32), nan=0.0, posinf=_SIGNAL_MAX, neginf=0.0)
+    return power_(light.clamp_(0.0, _SIGNAL_MAX), display_gamma)
 
 
 def _matrix(light: Tensor, rows: list[list[float]]) -> Tensor:

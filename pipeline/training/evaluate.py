@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from ..baselines import MODELS
 from ..errors import HdrunetError, UsageError
-from ..metrics import colorvideovdp
-from .evaluation import images, layouts, measure, tables, views
+from ..metrics import colorvideovdp, flow
+from . import images
+from .evaluation import clips, layouts, measure, tables, views
 from .evaluation.figures import figures
 from .evaluation.layouts import Item, Pair
 from .evaluation.measure import Measure, Row
@@ -29,10 +30,12 @@ examples:
   evaluate identity hdrunet --pairs test/                          tables on the terminal
   evaluate identity first=first.pth hdrunet --ntire NTIRE2021/ -o report/ --figures 8
   evaluate identity hdrunet --views data/hdr --split held-out --flicker
+  evaluate identity hdrunet --clips films/                         flicker on real video, along its motion
 
 layouts: --pairs takes sdr/NAME.png with hdr/NAME.npy (signal), .exr or .hdr (light); --ntire takes 0000_medium.png,
 0000_gt.png, 0000_alignratio.npy; --views takes a folder with a manifest.json, or any .jp2, .exr and .hdr,
 and makes the SDR pictures with the training's degradation (its defaults, and the default validation_fraction).
+--clips takes a folder of SDR video, whose HDR nobody knows: the middle 24 frames and at most 960x540 of each.
 """
 
 
@@ -64,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--pairs", type=Path, metavar="FOLDER", help="folder with sdr/ and hdr/")
     where.add_argument("--ntire", type=Path, metavar="FOLDER", help="folder in the NTIRE 2021 layout")
     where.add_argument("--views", type=Path, metavar="FOLDER", help="folder of HDR views")
+    where.add_argument("--clips", type=Path, metavar="FOLDER", help="folder of SDR video; pip install '.[flow]'")
     which = top.add_argument_group("which pictures")
     which.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="these scenes only; * and ? are allowed")
     which.add_argument("--split", default="all", choices=views.SPLITS, help="of views: by the training's rule")
@@ -90,6 +94,8 @@ def evaluate(flags: argparse.Namespace) -> list[Row]:
     if flags.cvvdp and not colorvideovdp.is_installed():
         raise UsageError("--cvvdp needs ColorVideoVDP", "pip install cvvdp, or leave out --cvvdp.")
     _check_device(flags.device)
+    if flags.clips is not None:
+        return _evaluate_clips(flags)
     items = layouts.select(_items(flags), flags.scenes, flags.limit)
     models = load_models(flags.models or ["identity", "hdrunet"], flags.device)
     over = _over(flags.over, models)
@@ -112,6 +118,32 @@ def evaluate(flags: argparse.Namespace) -> list[Row]:
         rows = list(measure.measure_all(items, models, flicker=flags.flicker, colorvideovdp=flags.cvvdp, seen=seen))
     if scenes:
         images.write_file(flags.save_pairs / "scenes.json", json.dumps(scenes, indent=1).encode())
+    _show(flags, rows, measures, over, page)
+    return rows
+
+
+def _evaluate_clips(flags: argparse.Namespace) -> list[Row]:
+    for name in ("figures", "flicker", "cvvdp", "save_pairs"):
+        if getattr(flags, name):
+            raise UsageError(f"--{name.replace('_', '-')} needs pairs, and --clips has none", "Leave one of them out.")
+    if not flow.is_installed():
+        raise UsageError("--clips needs OpenCV", "pip install 'hdrunet-video[flow]'")
+    chosen = layouts.select(clips.clip_items(flags.clips), flags.scenes, flags.limit)
+    models = load_models(flags.models or ["identity", "hdrunet"], flags.device)
+    over = _over(flags.over, models)
+    page = Page(flags.output) if flags.output is not None else None
+    if flags.output is not None:
+        images.make_folder(flags.output)
+    measured = clips.measure_clips(chosen, models)
+    rows = list(tqdm(measured, total=len(chosen) * len(models), unit="clip", disable=None))
+    _show(flags, rows, clips.MEASURES, over, page)
+    return rows
+
+
+def _show(
+    flags: argparse.Namespace, rows: Sequence[Row], measures: Sequence[Measure], over: str, page: Page | None
+) -> None:
+    """The tables, to the terminal and, with a page, to its folder."""
     made = [tables.means(rows, measures, flags.seed)]
     if over:
         made.append(tables.gains(rows, measures, over, flags.seed))
@@ -122,7 +154,6 @@ def evaluate(flags: argparse.Namespace) -> list[Row]:
         # Means first: the line for each picture is in the files.
         print("\n".join(table.text() for table in made[:-1]))
         print(_write(flags.output, rows, measures, made, page, flags.seed))
-    return rows
 
 
 def _items(flags: argparse.Namespace) -> list[Item]:

@@ -21,6 +21,7 @@ const char *const kArguments = "clip:vnode;"
                                "peak:float:opt;"
                                "white:float:opt;"
                                "display_gamma:float:opt;"
+                               "strength:float:opt;"
                                "matrix_in:data:opt;"
                                "primaries_in:data:opt;"
                                "range_in:data:opt;"
@@ -34,7 +35,7 @@ namespace {
 const std::string kName = "Reconstruct";
 
 // What this library and hdrunet_video.plugin.bridge have agreed on; bridge.py holds the same number.
-const int kContract = 1;
+const int kContract = 2;
 
 struct Instance {
     VSNode *clip = nullptr;

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hdrunet_video.training.evaluation import images
+from hdrunet_video.training import images
 
 
 def picture(seed: int, height: int = 40, width: int = 56) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]

@@ -11,11 +11,16 @@ import pytest
 import torch
 
 import hdrunet_video
+from hdrunet_video.metrics import flow
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
+from hdrunet_video.training import images
 from hdrunet_video.training.evaluate import main
-from hdrunet_video.training.evaluation import images
 from hdrunet_video.training.evaluation.models import load_models
+from tests.conftest import ffmpeg
+
+BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,53 @@ def test_flicker_and_a_single_model(pairs: Path, capsys: pytest.CaptureFixture[s
     assert "Better than" not in shown
     assert "flicker pan (of source)" in shown
     assert shown.splitlines()[3].split()[-3:] == ["1.00", "1.00", "0.00"]
+
+
+def moving_clip(folder: Path) -> None:
+    """Twelve frames of 96x72 of a window over a picture, lossless."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(30, 200, (30, 40, 3)).astype(np.uint8)
+    images.write_png(folder / "still.png", coarse)
+    ffmpeg(
+        *("-loop", "1", "-i", folder / "still.png", "-frames:v", "12", "-pix_fmt", "yuv444p", "-c:v", "libx264"),
+        *("-vf", "scale=160:120:flags=bicubic:out_color_matrix=bt709,crop=96:72:4+n*2:30-n"),
+        *("-qp", "0", *BT709, folder / "pan_00.mkv"),
+    )
+
+
+@pytest.mark.skipif(not flow.is_installed(), reason="OpenCV is not installed")
+def test_clips(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moving_clip(tmp_path)
+    report = tmp_path / "report"
+    arguments = ["identity", "expansion", f"net={weights}", "--clips", str(tmp_path)]
+    assert main([*arguments, "-o", str(report)]) == 0
+    assert "Better than identity" in capsys.readouterr().out
+    rows = {row["model"]: row for row in csv.DictReader((report / "pictures.csv").read_text().splitlines())}
+    assert rows["identity"] == {
+        **{"picture": "pan_00.mkv", "scene": "pan", "model": "identity", "flow_added": "0.0", "flow_p99": "0.0"},
+        **{"flow_ratio": "1.0", "detail": "1.0", "pumping": "0.0"},
+    }
+    # One gain for all frames: about as many codes more as the picture has more contrast.
+    assert float(rows["expansion"]["flow_ratio"]) == pytest.approx(float(rows["expansion"]["detail"]), rel=0.1)
+    assert float(rows["net"]["flow_ratio"]) > 0
+
+
+def test_clips_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    take = ["identity", "--clips", str(tmp_path)]
+    monkeypatch.setattr(flow, "is_installed", lambda: True)
+    for arguments, code, message in (
+        (take, 65, "text.mp4"),
+        ([*take, "--flicker"], 2, "--flicker needs pairs"),
+        ([*take, "--save-pairs", "x"], 2, "--save-pairs needs pairs"),
+        (["identity", "--clips", str(tmp_path / "none")], 65, "is not a folder of clips"),
+        (["identity", "--clips", str(Path(__file__).parent)], 65, "has no clips"),
+    ):
+        assert main(arguments) == code, arguments
+        assert message in capsys.readouterr().err
+    monkeypatch.setattr(flow, "is_installed", lambda: False)
+    assert main(take) == 2
+    assert "pip install 'hdrunet-video[flow]'" in capsys.readouterr().err
 
 
 def test_models(weights: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hdrunet_video.training.evaluation import figures, images
+from hdrunet_video.training import images
+from hdrunet_video.training.evaluation import figures
 from hdrunet_video.training.evaluation.layouts import Pair
 from hdrunet_video.training.evaluation.page import Page
 

@@ -11,7 +11,8 @@ import torch
 from av.video.frame import VideoFrame
 
 from hdrunet_video.errors import HdrunetError, OutputError, UsageError
-from hdrunet_video.training.evaluation import images, layouts
+from hdrunet_video.training import images
+from hdrunet_video.training.evaluation import layouts
 
 OpenEXR = pytest.importorskip("OpenEXR")
 

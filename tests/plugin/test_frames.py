@@ -160,6 +160,7 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
         ({"white": 5.0}, "white 5 is out of range"),
         ({"white": float("nan")}, "white nan is out of range"),
         ({"display_gamma": 9.0}, "display_gamma 9 is out of range"),
+        ({"strength": -0.5}, "strength -0.5 is out of range"),
         ({"matrix_in": "bt709"}, "matrix_in has no meaning for RGB24. Leave out matrix_in"),
         ({"range_in": "tv"}, 'unknown range_in "tv". There are limited, full'),
         ({"dither": True, "format": vs.RGBS}, "RGBS is not rounded"),
@@ -181,6 +182,19 @@ def test_tiles_and_dither() -> None:
     for coded, value in zip(planes(rough.get_frame(0)), planes(exact), strict=True):
         assert abs(coded - value * 1023).max() <= 0.501
     assert not same(planes(rough.get_frame(0)), planes(core.hdrunet.Reconstruct(clip, **options).get_frame(0)))
+
+
+def test_strength_lies_between_the_clip_and_the_network() -> None:
+    clip = noise(vs.RGB24, 16, 12, 1)
+
+    def light(**options: Any) -> list[Any]:
+        return planes(core.hdrunet.Reconstruct(clip, model="expansion", output="linear", **options).get_frame(0))
+
+    none, half, all_of_it = light(strength=0), light(strength=0.5), light()
+    assert same(all_of_it, light(strength=1))
+    assert same(none, planes(core.hdrunet.Reconstruct(clip, model="identity", output="linear").get_frame(0)))
+    for low, middle, high in zip(none, half, all_of_it, strict=True):
+        assert abs(middle - (low + high) / 2).max() < 1e-4
 
 
 def test_pixels_are_those_of_the_command_line(clip: Path, tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ def test_the_layout_of_ntire_2021(tmp_path: Path, apart: bool) -> None:
     sample = Samples(cache_items([item], tmp_path / "cache"), _config(tmp_path, patch=32))[0]
     assert sample.x.shape == sample.y.shape == (1, 3, 32, 32)
     assert float((sample.x - sample.y.clamp(0, 1)).abs().max()) < 0.004
+    np.save(tmp_path / names[2], np.float64(-1))
+    with pytest.raises(DataError, match="not one number above 0"):
+        read_ntire(*item.files)
     (tmp_path / names[1]).unlink()
     with pytest.raises(DataError, match="is missing"):
         find_items([Source(str(tmp_path), "ntire2021")], Data())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...metrics.light import linear
 from ...metrics.psnr import mu_law, norm_of
-from .images import Bytes
+from ..images import Bytes
 from .layouts import Pair
 
 SOURCE, REFERENCE = "SDR", "reference"

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from torch import Tensor
 from ...errors import InputError, UsageError
 from ...metrics.flicker import Offset
 from ...metrics.light import GAMMA
-from . import images
-from .images import Floats
+from .. import images
+from ..images import Floats
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,15 @@ def ntire_2021(folder: Path) -> list[Item]:
     return items
 
 
-def select(items: Sequence[Item], scenes: Sequence[str] = (), limit: int | None = None) -> list[Item]:
+class Named(Protocol):
+    """What can be selected."""
+
+    @property
+    def scene(self) -> str:
+        """Of which scene it is."""
+
+
+def select[T: Named](items: Sequence[T], scenes: Sequence[str] = (), limit: int | None = None) -> list[T]:
     """Items of the scenes that match a pattern (`*` and `?`), at most `limit`, spread evenly. Raises UsageError."""
     chosen = [item for item in items if not scenes or any(fnmatch.fnmatch(item.scene, each) for each in scenes)]
     if not chosen:
@@ -150,11 +159,8 @@ def _read_signal(path: Path, ratio: Path | None) -> Floats:
             raise InputError(f"{path} holds one number, not a picture", "Write (height, width, 3).")
         return np.maximum(values, np.float32(0))
     if path.suffix == ".png":
-        scale = images.read_array(ratio or path.with_name(f"{path.stem}_alignratio.npy"))
-        if scale.ndim or not scale > 0:
-            raise InputError(f"{ratio or path}: the alignratio is not one number above 0", "It is 65535 / max(HDR).")
-        return images.read_16bit(path).astype(np.float32) / np.float32(scale)
-    return np.asarray(images.read_light(path) ** np.float32(1 / GAMMA), np.float32)
+        return images.read_aligned(path, ratio or path.with_name(f"{path.stem}_alignratio.npy"))
+    return np.asarray(images.read_linear(path) ** np.float32(1 / GAMMA), np.float32)
 
 
 def tensor(pixels: Floats) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from . import images
+from .. import images
 from .figures import ERROR_WHITE, GRADIENT_WHITE, Figure, sheet
 from .tables import Table
 

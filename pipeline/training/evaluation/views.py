@@ -18,7 +18,7 @@ from torch import Tensor, empty, stack
 
 from ...errors import UsageError
 from ...metrics.flicker import Offset
-from .images import Floats
+from ..images import Floats, read_light
 from .layouts import Item, Pair, tensor
 
 SPLITS = ("held-out", "train", "all")
@@ -77,7 +77,7 @@ def _recipe(light: Floats, random: np.random.Generator) -> Any:
 
 def _light(file: Path) -> Floats:
     """Light of a file, its sides even, as codecs need them."""
-    light: Floats = _module("images").read_light(file)
+    light = read_light(file)
     return light[: light.shape[0] // 2 * 2, : light.shape[1] // 2 * 2]
 
 
