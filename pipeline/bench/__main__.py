@@ -13,7 +13,7 @@ from ..errors import HdrunetError, OutputError, UsageError
 _DESCRIPTION = """Measure the network alone, every stage and the whole pipeline on this machine, in turns with the plain
 network and other runtimes. What is not installed is named (pip install 'hdrunet-video[bench]' brings it); what would
 not end within the budget or not fit in the memory is left out, and named."""
-PARTS = ("network",)
+PARTS = ("network", "stages")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--contestants", nargs="+", default=[], metavar="NAME", help="of the network; default: all")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="for all of it (default 300)")
+    parser.add_argument("--preset", default="prores-hq", metavar="NAME", help="what the stages encode (prores-hq)")
     parser.add_argument("--json", metavar="FILE", help="write every round of everything")
+    parser.add_argument("--trace", metavar="FILE", help="write who was at work when, end to end, as a Chrome trace")
     return parser
 
 
@@ -48,22 +50,33 @@ def _run(flags: argparse.Namespace) -> int:
             raise UsageError(f"there is no part {part!r}", f"--only takes {', '.join(PARTS)}")
     if not flags.budget > 0:
         raise UsageError(f"--budget {flags.budget:g} leaves no time", "For example --budget 60")
-    for name in (flags.json,):
+    for name in (flags.json, flags.trace):
         if name is not None and not Path(name).absolute().parent.is_dir():
             raise OutputError(f"the folder of {name} does not exist", f"mkdir -p {Path(name).parent}")
 
+    from hdrunet_video.presets import load_preset
+
+    preset = load_preset(flags.preset)
+    if preset.codec == "exr":
+        raise UsageError(f"--preset {flags.preset} writes no film", "Name another; see hdrunet-video --list-presets.")
+
     from ..device import resolve_device
     from .machine import examine
-    from .measure import measure
+    from .measure import Request, measure
     from .network import chosen
     from .report import tables
+    from .timeline import Timeline, chrome_trace
 
     device = resolve_device(flags.device)
     contestants = chosen(device, flags.contestants)
-    results = measure(examine(device), device, sizes, flags.only, contestants, flags.budget, _say)
+    request = Request(device, sizes, flags.only, contestants, preset, flags.budget)
+    timelines: dict[str, Timeline] = {}
+    results = measure(request, examine(device), _say, timelines)
     print(tables(results))
     if flags.json is not None:
         _write(Path(flags.json), json.dumps(results.as_dict(), indent=1).encode())
+    if flags.trace is not None:
+        _write(Path(flags.trace), chrome_trace(timelines))
     return 0
 
 

@@ -18,12 +18,20 @@ once, over the median; code that keeps features on the chip moves less than that
 convolutions need at least, each by its operations or by its bytes, over the median; fusing layers can pass 100 %.
 codes: largest difference to the original in 10-bit codes. MiB: memory above what was taken before."""
 
+STAGE_NOTES = """\
+decode, encode: with PyAV, as many frames as in a film of this run. colour: to R'G'B'. light: to cd/m2, rolled off, to
+planes. engine: all between the decoder and the encoder, frames in flight. end to end: all at once, from the first frame
+that arrives at the encoder; its throughput as a share of that of the slowest of decode, engine and encode alone, in the
+same rounds; and how much of the time each lane was at work."""
+
 
 def tables(results: Results) -> str:
     """Everything that was measured."""
     parts = [_machine(results)]
     if results.of("network"):
         parts += [_network(results), NOTES]
+    if results.of("stage"):
+        parts += [_stages(results), STAGE_NOTES]
     return "\n\n".join(parts)
 
 
@@ -67,6 +75,34 @@ def _network(results: Results) -> str:
             ]
         )
     return table(head, lines)
+
+
+def _stages(results: Results) -> str:
+    head = ["stage", "size", "rounds", "min ms", "median", "max", "frames/s", "GB/s", "MiB", "J", "remarks"]
+    lines = []
+    for row in [*results.of("stage"), *results.of("end to end")]:
+        if not row.seconds:
+            lines.append([row.name, _size(row), row.note])
+            continue
+        remarks = [row.note]
+        if row.part == "end to end":
+            slowest, share = overlap(row, results.of("stage"))
+            remarks.insert(0, f"{share:.2f} of {slowest}")
+        lines.append(
+            [
+                *(row.name, _size(row), str(len(row.seconds)), *_times(row), f"{1 / row.median:.4g}"),
+                f"{row.bytes / row.median / 1e9:.4g}" if row.bytes else "",
+                *(_mib(row), _joules(row), "; ".join(filter(None, remarks))),
+            ]
+        )
+    return table(head, lines)
+
+
+def overlap(whole: Row, stages: Sequence[Row]) -> tuple[str, float]:
+    """The slowest of decode, engine and encode, and the throughput of all at once as a share of that one's."""
+    alone = [row for row in stages if _size(row) == _size(whole) and row.name in ("decode", "engine", "encode")]
+    slowest = max(alone, key=lambda row: row.median)
+    return slowest.name, speedup(whole, slowest)
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -18,6 +18,10 @@ _ROUND_SECONDS = 0.2
 """A round on CUDA repeats its call up to this long: NVML counts energy ten times a second or so."""
 
 
+class OwnTime(float):
+    """What a call returns that has timed itself: seconds of one of its frames."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What one thing took."""
@@ -28,6 +32,8 @@ class Measured:
     """Memory above what was taken before the call: of the device, on the CPU of the process; None: not known."""
     joules: float | None = None
     """Of one call, by the whole graphics card; None where NVML does not tell."""
+    own_time: bool = False
+    """True where the call has timed itself, and is not repeated within a round."""
 
     @property
     def median(self) -> float:
@@ -77,7 +83,7 @@ def interleave(
                 del alive[name]
                 continue
             if turn == 0:
-                if device.type == "cuda":
+                if device.type == "cuda" and not taken.own_time:
                     repeats[name] = max(1, min(100, round(_ROUND_SECONDS / max(taken.seconds[0], 1e-6))))
                 continue
             times[name].append(taken.seconds[0])
@@ -100,33 +106,39 @@ class Meter:
         """`repeats` calls, one after the other; what is returned is of one."""
         before = reset_peak(self._device)
         energy = self._energy.joules()
-        seconds = self._on_cuda(call, repeats, warm_up) if self._device.type == "cuda" else _on_cpu(call, repeats)
+        on = self._on_cuda if self._device.type == "cuda" else _on_cpu
+        seconds = on(call, repeats, warm_up)
         used = self._energy.joules()
         peak = read_peak(self._device)
         return Measured(
             (seconds,),
             None if before is None or peak is None else max(peak - before, 0),
             None if energy is None or used is None else (used - energy) / repeats,
+            isinstance(seconds, OwnTime),
         )
 
     def _on_cuda(self, call: Callable[[], object], repeats: int, warm_up: bool) -> float:
-        for _ in range(3 if warm_up else 0):  # compilers, cuDNN's choice of kernels, clocks
-            call()
+        if warm_up:
+            result = call()
+            if isinstance(result, OwnTime):
+                return result
+            for _ in range(2):  # compilers, cuDNN's choice of kernels, clocks
+                call()
         start, stop = _cuda.Event(enable_timing=True), _cuda.Event(enable_timing=True)
         torch.cuda.synchronize(self._device)
         start.record()
         for _ in range(repeats):
-            call()
+            result = call()
         stop.record()
         stop.synchronize()
-        return float(start.elapsed_time(stop)) / 1e3 / repeats
+        return result if isinstance(result, OwnTime) else float(start.elapsed_time(stop)) / 1e3 / repeats
 
 
-def _on_cpu(call: Callable[[], object], repeats: int) -> float:
+def _on_cpu(call: Callable[[], object], repeats: int, warm_up: bool) -> float:
     started = time.perf_counter()
     for _ in range(repeats):
-        call()
-    return (time.perf_counter() - started) / repeats
+        result = call()
+    return result if isinstance(result, OwnTime) else (time.perf_counter() - started) / repeats
 
 
 class Energy:

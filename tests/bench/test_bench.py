@@ -11,6 +11,7 @@ from hdrunet_video.bench.__main__ import main
 from hdrunet_video.bench.machine import Machine
 from hdrunet_video.bench.report import tables
 from hdrunet_video.bench.results import Results
+from hdrunet_video.network.hdrunet import HDRUNet
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -31,6 +32,17 @@ def test_network_at_two_sizes(tmp_path: Path, machine: Machine, capsys: pytest.C
     assert tables(results) in said.out
 
 
+def test_stages_and_their_trace(
+    tmp_path: Path, network: HDRUNet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hdrunet_video.bench.stages._bundled", lambda: network)
+    target = tmp_path / "trace.json"
+    assert main(["--only", "stages", "--sizes", "33x17", "--budget", "3", "--trace", str(target)]) == 0
+    assert {"decode", "engine", "encode", "end to end"} <= set(capsys.readouterr().out.replace("|", " ").split("  "))
+    processes = [event for event in json.loads(target.read_text())["traceEvents"] if event["name"] == "process_name"]
+    assert [event["args"]["name"] for event in processes] == ["34x18"]  # even, for 4:2:0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -40,6 +52,7 @@ def test_network_at_two_sizes(tmp_path: Path, machine: Machine, capsys: pytest.C
         (["--contestants", "mine"], "there is no contestant 'mine'"),
         (["--budget", "0"], "--budget 0 leaves no time"),
         (["--budget", "nan"], "--budget nan leaves no time"),
+        (["--preset", "exr"], "writes no film"),
         (["--device", "tpu"], "'tpu' is not a device"),
     ],
 )

@@ -138,6 +138,6 @@ def test_other_runtimes_compute_the_same(module: str, build: runtimes.Builder, n
 
 def test_the_networks_part_needs_torch_and_numpy_alone() -> None:
     block = "import sys; [sys.modules.__setitem__(name, None) for name in ('av', 'vapoursynth', 'safetensors', 'tqdm')]"
-    needed = "import hdrunet_video.bench.measure, hdrunet_video.bench.report, hdrunet_video.bench.__main__"
+    needed = "import hdrunet_video.bench.measure, hdrunet_video.bench.report, hdrunet_video.bench.machine"
     run = subprocess.run([sys.executable, "-c", f"{block}; {needed}"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
