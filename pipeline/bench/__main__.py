@@ -1,0 +1,103 @@
+"""`python -m hdrunet_video.bench`: flags, messages, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from ..errors import HdrunetError, OutputError, UsageError
+
+_DESCRIPTION = """Measure the network alone, every stage and the whole pipeline on this machine, in turns with the plain
+network and other runtimes. What is not installed is named (pip install 'hdrunet-video[bench]' brings it); what would
+not end within the budget or not fit in the memory is left out, and named."""
+PARTS = ("network", "stages")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    flags = _parser().parse_args(arguments)
+    try:
+        return _run(flags)
+    except HdrunetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m hdrunet_video.bench", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--sizes", nargs="+", default=["480x270", "1920x1080", "3840x2160"], metavar="WxH")
+    parser.add_argument("--only", nargs="+", default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--contestants", nargs="+", default=[], metavar="NAME", help="of the network; default: all")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="for all of it (default 300)")
+    parser.add_argument("--preset", default="prores-hq", metavar="NAME", help="what the stages encode (prores-hq)")
+    parser.add_argument("--json", metavar="FILE", help="write every round of everything")
+    parser.add_argument("--trace", metavar="FILE", help="write who was at work when, end to end, as a Chrome trace")
+    return parser
+
+
+def _run(flags: argparse.Namespace) -> int:
+    sizes = [size_of(text) for text in flags.sizes]
+    for part in flags.only:
+        if part not in PARTS:
+            raise UsageError(f"there is no part {part!r}", f"--only takes {', '.join(PARTS)}")
+    if not flags.budget > 0:
+        raise UsageError(f"--budget {flags.budget:g} leaves no time", "For example --budget 60")
+    for name in (flags.json, flags.trace):
+        if name is not None and not Path(name).absolute().parent.is_dir():
+            raise OutputError(f"the folder of {name} does not exist", f"mkdir -p {Path(name).parent}")
+
+    from hdrunet_video.presets import load_preset
+
+    preset = load_preset(flags.preset)
+    if preset.codec == "exr":
+        raise UsageError(f"--preset {flags.preset} writes no film", "Name another; see hdrunet-video --list-presets.")
+
+    from ..device import resolve_device
+    from .machine import examine
+    from .measure import Request, measure
+    from .network import chosen
+    from .report import tables
+    from .timeline import Timeline, chrome_trace
+
+    device = resolve_device(flags.device)
+    contestants = chosen(device, flags.contestants)
+    request = Request(device, sizes, flags.only, contestants, preset, flags.budget)
+    timelines: dict[str, Timeline] = {}
+    results = measure(request, examine(device), _say, timelines)
+    print(tables(results))
+    if flags.json is not None:
+        _write(Path(flags.json), json.dumps(results.as_dict(), indent=1).encode())
+    if flags.trace is not None:
+        _write(Path(flags.trace), chrome_trace(timelines))
+    return 0
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(width, height) of WxH. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or min(int(match[1]), int(match[2])) < 8:
+        raise UsageError(f"{text!r} is not a size", "--sizes takes WIDTHxHEIGHT, at least 8x8: 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}", "Name another file.") from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

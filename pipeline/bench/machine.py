@@ -1,0 +1,108 @@
+"""The machine: what it is, and how fast it multiplies and copies at best."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import hdrunet_video
+
+from ..device import forbid_tf32, total_memory
+from .timing import Meter
+
+_SHARE_OF_MEMORY = 0.8
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and when something was measured."""
+
+    date: str
+    """UTC, to the minute."""
+    device: str
+    """Name of the processor or graphics card that computes."""
+    kind: str
+    """`cpu` or `cuda`."""
+    threads: int
+    """Of torch on the CPU."""
+    memory_bytes: int
+    """Of the device, in all."""
+    load: float
+    """Processes that wanted the CPU before we began, average of a minute; what is measured beside them is slower."""
+    torch: str
+    """Version."""
+    package: str
+    """Version of this package."""
+    flops: dict[str, float]
+    """Operations a second of a large matrix product, by precision (fp32 without TF32)."""
+    bandwidth: float
+    """Bytes a second of a large copy on the device, read and written bytes together."""
+
+
+def examine(device: torch.device) -> Machine:
+    """Measure the machine's limits; takes some seconds."""
+    forbid_tf32()
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else _processor()
+    precisions = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if not cuda:
+        del precisions["fp16"]  # nothing computes in it on a CPU
+    return Machine(
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        device=name,
+        kind=device.type,
+        threads=torch.get_num_threads(),
+        memory_bytes=total_memory(device),
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
+        torch=torch.__version__,
+        package=hdrunet_video.__version__,
+        flops={key: matmul_flops(device, dtype) for key, dtype in precisions.items()},
+        bandwidth=copy_bandwidth(device),
+    )
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype, side: int = 0) -> float:
+    """Operations a second of the fastest of some products of two square matrices of random numbers."""
+    side = side or (8192 if device.type == "cuda" else 1536)
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    with torch.inference_mode():
+        return 2 * side**3 / _fastest(device, lambda: left @ right)
+
+
+def copy_bandwidth(device: torch.device, size: int = 0) -> float:
+    """Bytes a second of the fastest of some copies; a byte that is copied counts as two."""
+    size = size or (1 << 30 if device.type == "cuda" else 1 << 28)
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    return 2 * size / _fastest(device, lambda: target.copy_(source))
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that can be used at present without driving others out."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)) * _SHARE_OF_MEMORY
+    free = total_memory(device)
+    with suppress(OSError, ValueError, IndexError):  # Linux says what is free
+        text = Path("/proc/meminfo").read_text().split("MemAvailable:")[1]
+        free = min(free, int(text.split()[0]) << 10)
+    return free * _SHARE_OF_MEMORY
+
+
+def _fastest(device: torch.device, call: Callable[[], object]) -> float:
+    meter = Meter(device)
+    meter.run(call, warm_up=True)
+    return min(meter.run(call, repeats=2).seconds[0] for _ in range(_ROUNDS))
+
+
+def _processor() -> str:
+    with suppress(OSError, IndexError):
+        return Path("/proc/cpuinfo").read_text().split("model name")[1].split("\n")[0].strip(" \t:")
+    return platform.processor() or platform.machine()

@@ -1,0 +1,230 @@
+"""The network alone, as it was, as it is and as others run it, on one picture in turns."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from ..device import is_out_of_memory, resolve_precision
+from ..errors import HdrunetError, UsageError
+from ..network.forward import Precision, place
+from ..network.hdrunet import HDRUNet, pad_to_multiple
+from ..network.tiles import Network
+from . import runtimes
+from .cost import ITEM_BYTES, cost
+from .machine import Machine, free_memory
+from .results import Row
+from .timing import interleave
+
+REFERENCE = "eager fp32"
+"""The plain network: the others are compared with it, in time and in numbers."""
+_BYTES_PER_PIXEL = 2200
+"""What float32 takes at its peak; see engine.py."""
+_SLOWNESS = 10
+"""How many times the roofline an unknown contestant is expected to take, to see if the time will do."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to compute the network."""
+
+    name: str
+    precision: str
+    build: Callable[[HDRUNet, tuple[int, ...], torch.device], Network]
+    """Network, (1, 3, H, W), device -> what runs. ImportError: not installed."""
+    setup_seconds: float = 1.0
+    """What export and compilation are expected to take, to see if the time will do."""
+
+
+def random_network() -> HDRUNet:
+    """The default network with random weights, the same at each call. Features of trained weights may be zero in
+    places, which graphics cards compute with less power and so faster."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return HDRUNet().eval().requires_grad_(False)
+
+
+def contestants(device: torch.device) -> list[Contestant]:
+    """All that can be measured on a device, the original first."""
+    cuda = device.type == "cuda"
+    fast: Precision = "fp16" if cuda else "fp32"
+    return [
+        Contestant(REFERENCE, "fp32", _eager),
+        *(Contestant(f"ours {precision}", precision, _ours(precision)) for precision in _precisions(device)),
+        Contestant(f"eager {fast} channels_last", fast, _channels_last),
+        Contestant("torch.compile", fast, _compiled, 60.0),
+        *(Contestant(name, precision, _foreign(build), setup) for name, precision, build, setup in _FOREIGN),
+    ]
+
+
+_FOREIGN: list[tuple[str, str, runtimes.Builder, float]] = [
+    ("ONNX Runtime", "fp32", runtimes.onnx_runtime, 8.0),
+    ("OpenVINO", "fp32", runtimes.openvino, 8.0),
+    ("ncnn", "fp32", runtimes.ncnn, 20.0),
+    ("TensorRT", "fp16", runtimes.tensorrt, 60.0),
+]
+
+
+def chosen(device: torch.device, names: list[str]) -> list[Contestant]:
+    """Those named, or all; the original is always among them. Raises UsageError for a name that there is not."""
+    there = contestants(device)
+    for name in names:
+        if name not in [each.name for each in there]:
+            known = ", ".join(each.name for each in there)
+            raise UsageError(f"there is no contestant {name!r} on {device}", f"--contestants takes {known}")
+    return [each for each in there if not names or each.name in (REFERENCE, *names)]
+
+
+@dataclass
+class Contest:
+    """Contestants on pictures of growing size; what is too slow or too large for the machine is left out by name."""
+
+    machine: Machine
+    device: torch.device
+    contestants: list[Contestant]
+    network: HDRUNet = field(default_factory=random_network)
+    _known: dict[str, float] = field(default_factory=dict)
+    """Seconds a pixel, from the sizes so far, and of making the contestant ready."""
+    _ready: dict[str, float] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def run(self, width: int, height: int, seconds: float) -> list[Row]:
+        """One row a contestant; `seconds` are kept to but for one round."""
+        generator = torch.Generator().manual_seed(1)
+        signal = torch.rand((1, 3, height, width), generator=generator).to(self.device)
+        until = time.monotonic() + seconds
+        runs: dict[str, Network] = {}
+        notes: dict[str, str] = {}
+        outputs: dict[str, Tensor] = {}
+        for each in self.contestants:
+            notes[each.name] = self._refusal(each, width, height, until - time.monotonic(), len(runs))
+            if notes[each.name]:
+                continue
+            started = time.monotonic()
+            try:
+                runs[each.name] = each.build(self.network, tuple(signal.shape), self.device)
+                outputs[each.name] = runs[each.name](signal).float().cpu()
+            except Exception as error:
+                runs.pop(each.name, None)
+                notes[each.name] = _why(error)
+            self._ready[each.name] = time.monotonic() - started
+        calls = {name: lambda run=run: run(signal) for name, run in runs.items()}
+        failures: dict[str, str] = {}
+        measured = interleave(
+            calls,
+            self.device,
+            until - time.monotonic(),
+            failed=lambda name, error: failures.update({name: _why(error)}),
+        )
+        notes |= failures
+        for name, each_took in measured.items():
+            self._known[name] = each_took.median / (width * height)
+        whole = cost(self.network, width, height)
+        rows = []
+        for each in self.contestants:
+            taken = measured.get(each.name)
+            flops = self.machine.flops.get(each.precision, 0.0)
+            limit = whole.seconds(each.precision, flops, self.machine.bandwidth) if flops else 0.0
+            rows.append(
+                Row(
+                    part="network",
+                    name=each.name,
+                    width=width,
+                    height=height,
+                    precision=each.precision,
+                    seconds=taken.seconds if taken else (),
+                    flop=whole.flop,
+                    bytes=whole.bytes(each.precision),
+                    roofline_seconds=limit,
+                    peak_bytes=taken.peak_bytes if taken else None,
+                    joules=taken.joules if taken else None,
+                    difference=_difference(outputs, each.name),
+                    setup_seconds=self._ready[each.name] if taken else None,
+                    note=notes[each.name],
+                )
+            )
+        return rows
+
+    def _refusal(self, each: Contestant, width: int, height: int, seconds: float, held: int) -> str:
+        """Why a contestant is left out at a size; empty where it is not."""
+        pixels = width * height
+        # The others may hold on to their features between their turns.
+        if pixels * _BYTES_PER_PIXEL * (1 + held) > free_memory(self.device):
+            return "left out: its features and those of the others would not fit in the memory"
+        per_pixel = self._known.get(each.name, self._known.get(REFERENCE, 0.0))
+        if not per_pixel:
+            fp32 = self.machine.flops["fp32"]
+            per_pixel = _SLOWNESS * cost(self.network, width, height).flop / fp32 / pixels
+        needed = 3 * per_pixel * pixels + self._ready.get(each.name, each.setup_seconds)
+        if each.name != REFERENCE and needed > seconds:
+            return f"left out: it would need {needed:.0f} s and {max(seconds, 0):.0f} s of --budget are left"
+        return ""
+
+
+def _difference(outputs: dict[str, Tensor], name: str) -> float | None:
+    if name not in outputs or REFERENCE not in outputs:
+        return None
+    return float((outputs[name] - outputs[REFERENCE]).abs().max())
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"not installed: {error.name}"
+    if is_out_of_memory(error):
+        return "out of memory"
+    if isinstance(error, HdrunetError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"failed: {type(error).__name__}: {lines[0] if lines else ''}"[:160]
+
+
+def _precisions(device: torch.device) -> list[Precision]:
+    """Those that `place` knows and the device is let have."""
+    found: list[Precision] = []
+    for name in get_args(Precision):
+        try:
+            if name in ITEM_BYTES and resolve_precision(name, device) == name:
+                found.append(name)
+        except UsageError:
+            continue
+    return found
+
+
+def _ours(precision: Precision) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
+    return lambda network, shape, device: place(network, device, precision)
+
+
+def _eager(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
+    return copy.deepcopy(network).to(device)
+
+
+def _channels_last(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
+    own = copy.deepcopy(network).to(device)
+    if device.type == "cuda":
+        own = own.half()
+    own = own.to(memory_format=torch.channels_last)
+    return lambda signal: own(signal.contiguous(memory_format=torch.channels_last))
+
+
+def _compiled(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    made: Network = torch.compile(_channels_last(network, shape, device), dynamic=False)
+    return made
+
+
+def _foreign(build: runtimes.Builder) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
+    def builder(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
+        height, width = shape[-2:]
+        padded = pad_to_multiple(torch.empty(shape, device="meta"), HDRUNet.MULTIPLE).shape
+        with torch.inference_mode(False), torch.no_grad():
+            run = build(runtimes.portable(network), tuple(padded), device)
+        return lambda signal: run(pad_to_multiple(signal, HDRUNet.MULTIPLE))[..., :height, :width]
+
+    return builder

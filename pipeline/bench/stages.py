@@ -1,0 +1,247 @@
+"""Every stage alone and all of them at once, as a conversion runs them, in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import cycle, islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hdrunet_video.presets import Preset
+
+from ..color.convert import Target, to_planes, to_signal
+from ..color.light import LightMapping
+from ..color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
+from ..color.tone import measure, to_nits
+from ..engine import Engine
+from ..frame import Frame
+from ..network.forward import place
+from ..network.hdrunet import HDRUNet
+from ..network.tiles import run_in_tiles
+from ..prefetch import prefetch
+from .cost import cost
+from .machine import Machine
+from .network import random_network
+from .results import Row
+from .timeline import Timeline, TracedRuntime
+from .timing import Measured, Meter, OwnTime, interleave
+
+SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
+_FORMAT = PixelFormat("yuv420p", "yuv", 8, (1, 1))
+_FEWEST, _MOST = 6, 96
+"""Frames of a film that is measured: the first and the last have less to overlap with."""
+_USE = 0.25
+"""Share of the matrix product's speed that is expected, to see if the time will do."""
+_NAMES = ("decode", "upload", "colour", "network", "light", "download", "engine", "encode", "end to end")
+
+
+class TracedEngine(Engine):
+    """An engine that notes when it is at work: on the CPU a span a frame, on CUDA one for each use of a lane."""
+
+    timeline: Timeline | None = None
+
+    def __call__(self, frame: Frame, out: tuple[Tensor, ...] | None = None) -> Frame:
+        """As Engine's."""
+        if self.timeline is None or self._runtime is not None:
+            return super().__call__(frame, out)
+        with self.timeline.span("compute"):
+            return super().__call__(frame, out)
+
+    def trace(self, timeline: Timeline) -> None:
+        """Note in `timeline` from now on."""
+        self.timeline = timeline
+        if self._runtime is not None:
+            self._runtime = TracedRuntime(self.device, timeline)
+
+
+@dataclass
+class Stages:
+    """A conversion of `width` x `height` by `preset` that can be taken apart. Files lie in `folder`."""
+
+    machine: Machine
+    device: torch.device
+    preset: Preset
+    folder: Path
+    width: int
+    height: int
+    network: HDRUNet | None = None
+    """None: the bundled weights, so that encoders get real pictures, where safetensors is installed."""
+    timeline: Timeline | None = None
+    """Of the last run from end to end."""
+
+    @cached_property
+    def _flop(self) -> int:
+        return cost(self.network or random_network(), self.width, self.height).flop
+
+    @torch.inference_mode()
+    def run(self, seconds: float) -> list[Row]:
+        """One row a stage, then one of all together; `seconds` are kept to but for one round, and what would
+        not end within them is left out."""
+        until = time.monotonic() + seconds
+        network = self.network or _bundled()
+        target = Target(self.preset.color, self.preset.format, self.preset.dither)
+        engine = TracedEngine(network, LightMapping(), target, device=str(self.device))
+        calls = dict(self._on_the_device(engine, network))
+        count = self._affordable(calls["network"], engine.precision, seconds)
+        notes = self._too_long(count)
+        few = list(self._synthetic(4))
+        alone = count if self.device.type == "cuda" else 1  # on the CPU a frame alone takes as long as beside others
+        calls["engine"] = lambda: _each(engine.stream(islice(cycle(few), alone)), alone)
+        count = max(count, _FEWEST)
+        try:
+            calls |= self._with_files(engine, count)
+        except ModuleNotFoundError as error:
+            notes |= dict.fromkeys(("decode", "encode", "end to end"), f"not installed: {error.name}")
+        calls = {name: calls[name] for name in _NAMES if name in calls and name not in notes}
+        measured = interleave(calls, self.device, until - time.monotonic())
+        frames = {"engine": alone, "decode": count, "encode": count, "end to end": count}
+        rows = [self._row(name, measured.get(name), notes, engine.precision, frames.get(name, 1)) for name in _NAMES]
+        return [row for row in rows if row.seconds or row.note]
+
+    def _affordable(self, network: Callable[[], object], precision: str, seconds: float) -> int:
+        """Frames of a film for which the time will do: to warm up and to measure, with and without the rest."""
+        flops = self.machine.flops.get(precision) or self.machine.flops["fp32"]
+        expected = self._flop / flops / _USE
+        if 4 * expected < seconds:
+            expected = Meter(self.device).run(network, warm_up=self.device.type == "cuda").seconds[0]
+        return min(_MOST, int(seconds / (4 * expected)))
+
+    def _too_long(self, count: int) -> dict[str, str]:
+        left_out = "left out: what is left of --budget would not do"
+        names = ("network", "engine", "end to end") if count < 1 else ("end to end",) if count < _FEWEST else ()
+        return dict.fromkeys(names, left_out)
+
+    def _on_the_device(self, engine: Engine, network: HDRUNet) -> Iterator[tuple[str, Callable[[], object]]]:
+        """What a frame goes through, one after the other."""
+        (frame,) = self._synthetic(1)
+        own = place(network, self.device, "fp16" if engine.precision == "fp16" else "fp32")
+        tile, halo = engine.tile_for(self.width, self.height), network.halo
+        there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
+        signal = to_signal(there)
+        made = to_planes(to_nits(signal, SDR.primaries, engine.mapping), engine.target)
+        if self.device.type == "cuda":
+            coded = [plane.pin_memory() for plane in frame.planes]
+            received = [torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True) for plane in made]
+            yield "upload", lambda: _copy(there.planes, coded)
+            yield "download", lambda: _copy(received, made)
+        yield "colour", lambda: to_signal(there)
+        yield "network", lambda: own(signal) if tile is None or halo is None else run_in_tiles(own, signal, tile, halo)
+
+        def light() -> object:
+            nits = to_nits(signal, SDR.primaries, engine.mapping)
+            return measure(nits), to_planes(nits, engine.target)
+
+        yield "light", light
+
+    def _with_files(self, engine: TracedEngine, count: int) -> dict[str, Callable[[], object]]:
+        """What needs PyAV: reading, writing, and all at once."""
+        from ..probe import probe
+        from ..reader import Reader
+        from ..writer import Writer, WriterSpec
+        from .clip import RATE, make_clip
+
+        source = self.folder / f"{self.width}x{self.height}.mp4"
+        make_clip(source, self.width, self.height, count)
+        info = probe(source)
+        spec = WriterSpec(self.preset, self.width, self.height, Fraction(1), Fraction(RATE), 1000.0)
+        made = [self._coded(pts) for pts in range(2)]
+
+        def decode() -> OwnTime:
+            with Reader(info, SDR, 0, count) as frames:
+                return _each(frames, count)
+
+        def encode() -> OwnTime:
+            out = Writer(self.folder / "encoded", spec)
+            started = time.perf_counter()
+            for frame in islice(cycle(made), count):
+                out.write(frame)
+            out.close()
+            return OwnTime((time.perf_counter() - started) / count)
+
+        def all_at_once() -> OwnTime:
+            self.timeline = timeline = Timeline()
+            engine.trace(timeline)
+            out = Writer(self.folder / "converted", spec)
+            with (
+                Reader(info, SDR, 0, count) as decoded,
+                closing(prefetch(engine.stream(prefetch(timeline.each("decode", decoded))))) as frames,
+            ):
+                first = 0.0
+                for frame in frames:
+                    first = first or time.perf_counter()
+                    with timeline.span("encode"):
+                        out.write(frame)
+            with timeline.span("encode"):
+                out.close()
+            engine.timeline = None
+            # From the first frame that arrives: a film has many more than those that fill the pipeline.
+            return OwnTime((time.perf_counter() - first) / (count - 1))
+
+        return {"decode": decode, "encode": encode, "end to end": all_at_once}
+
+    def _synthetic(self, count: int) -> Iterator[Frame]:
+        generator = torch.Generator().manual_seed(0)
+        for pts in range(count):
+            shapes = _FORMAT.plane_shapes(self.width, self.height)
+            planes = (torch.randint(16, 236, shape, dtype=torch.uint8, generator=generator) for shape in shapes)
+            yield Frame(tuple(planes), _FORMAT, SDR, pts)
+
+    def _coded(self, pts: int) -> Frame:
+        """What an encoder gets, without the network: the light of the source as it is."""
+        (source,) = islice(self._synthetic(pts + 1), pts, None)
+        target = Target(self.preset.color, self.preset.format, self.preset.dither)
+        planes = to_planes(to_nits(to_signal(source), SDR.primaries, LightMapping()), target)
+        return Frame(planes, target.format, target.color, pts)
+
+    def _row(self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int) -> Row:
+        values = {"upload": _values(_FORMAT, self.width, self.height)}
+        values["download"] = 2 * _values(self.preset.format, self.width, self.height)
+        with_network = name in ("network", "engine", "end to end")
+        note = notes.get(name, "")
+        if name == "end to end" and self.timeline is not None:
+            note = ", ".join(f"{lane} {share:.0%}" for lane, share in self.timeline.busy().items())
+        return Row(
+            part="end to end" if name == "end to end" else "stage",
+            name=name,
+            width=self.width,
+            height=self.height,
+            precision=precision if with_network else "",
+            seconds=taken.seconds if taken else (),
+            flop=self._flop if with_network else 0,
+            bytes=values.get(name, 0),
+            peak_bytes=taken.peak_bytes if taken else None,
+            joules=taken.joules / frames if taken and taken.joules is not None else None,
+            frames=frames,
+            note=note,
+        )
+
+
+def _bundled() -> HDRUNet:
+    try:
+        from ..network.weights import load_network
+    except ModuleNotFoundError:
+        return random_network()
+    return load_network()
+
+
+def _each(frames: Iterable[Frame], count: int) -> OwnTime:
+    started = time.perf_counter()
+    for _ in frames:
+        pass
+    return OwnTime((time.perf_counter() - started) / count)
+
+
+def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source, non_blocking=True)
+
+
+def _values(format: PixelFormat, width: int, height: int) -> int:
+    return sum(rows * columns for rows, columns in format.plane_shapes(width, height))

@@ -1,0 +1,69 @@
+"""`python -m hdrunet_video.bench` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hdrunet_video.bench.__main__ import main
+from hdrunet_video.bench.machine import Machine
+from hdrunet_video.bench.report import tables
+from hdrunet_video.bench.results import Results
+from hdrunet_video.network.hdrunet import HDRUNet
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+
+def test_network_at_two_sizes(tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "bench.json"
+    words = ["--only", "network", "--sizes", "20x12", "12x8", "--contestants", "ours fp32", "TensorRT"]
+    assert main([*words, "--budget", "2", "--json", str(target)]) == 0
+    said = capsys.readouterr()
+    assert "network at 12x8" in said.err.splitlines()[0]
+    assert "not installed: torch_tensorrt" in said.out or "left out" in said.out
+    results = Results.from_dict(json.loads(target.read_text()))
+    assert results.machine == machine
+    assert [(row.name, row.width) for row in results.of("network")] == [
+        (name, width) for width in (12, 20) for name in ("eager fp32", "ours fp32", "TensorRT")
+    ]
+    assert Results.from_dict(json.loads(json.dumps(results.as_dict()))) == results
+    assert tables(results) in said.out
+
+
+def test_stages_and_their_trace(
+    tmp_path: Path, network: HDRUNet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hdrunet_video.bench.stages._bundled", lambda: network)
+    target = tmp_path / "trace.json"
+    assert main(["--only", "stages", "--sizes", "33x17", "--budget", "3", "--trace", str(target)]) == 0
+    assert {"decode", "engine", "encode", "end to end"} <= set(capsys.readouterr().out.replace("|", " ").split("  "))
+    processes = [event for event in json.loads(target.read_text())["traceEvents"] if event["name"] == "process_name"]
+    assert [event["args"]["name"] for event in processes] == ["34x18"]  # even, for 4:2:0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sizes", "big"], "'big' is not a size"),
+        (["--sizes", "4x4"], "'4x4' is not a size"),
+        (["--only", "colour"], "there is no part 'colour'"),
+        (["--contestants", "mine"], "there is no contestant 'mine'"),
+        (["--budget", "0"], "--budget 0 leaves no time"),
+        (["--budget", "nan"], "--budget nan leaves no time"),
+        (["--preset", "exr"], "writes no film"),
+        (["--device", "tpu"], "'tpu' is not a device"),
+    ],
+)
+def test_wrong_flags(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert message in lines[0]
+    assert lines[1].startswith("hint: ")
+
+
+def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", str(tmp_path / "no" / "bench.json")]) == 73
+    assert "does not exist" in capsys.readouterr().err

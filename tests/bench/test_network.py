@@ -1,0 +1,143 @@
+"""The network beside itself and others: the same picture, the same numbers, none of them made up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hdrunet_video.bench import runtimes
+from hdrunet_video.bench.cost import cost
+from hdrunet_video.bench.machine import Machine, copy_bandwidth, matmul_flops
+from hdrunet_video.bench.network import REFERENCE, Contest, Contestant, chosen, contestants, random_network
+from hdrunet_video.bench.results import Row
+from hdrunet_video.errors import UsageError
+from hdrunet_video.network.hdrunet import HDRUNet
+
+CPU = torch.device("cpu")
+
+
+def by_name(rows: list[Row]) -> dict[str, Row]:
+    return {row.name: row for row in rows}
+
+
+def test_cost_of_the_papers_network() -> None:
+    """355,136 multiplications and additions a pixel: counted by hand, layer by layer."""
+    whole = cost(random_network(), 1920, 1080)
+    assert whole.flop == 2 * 355_136 * 1920 * 1080
+    assert whole.bytes("fp32") == 2 * whole.bytes("fp16")
+
+
+def test_cost_of_sides_that_are_no_multiples_of_four() -> None:
+    network = random_network()
+    assert cost(network, 13, 9) == cost(network, 16, 12)
+
+
+def test_roofline_is_the_longer_of_both() -> None:
+    whole = cost(random_network(), 64, 64)
+    assert whole.seconds("fp32", 1e9, 1e30) == pytest.approx(whole.flop / 1e9)
+    assert whole.seconds("fp32", 1e30, 1e9) == pytest.approx(whole.bytes("fp32") / 1e9)
+    both = whole.seconds("fp32", 1e12, 5e10)
+    assert max(whole.flop / 1e12, whole.bytes("fp32") / 5e10) <= both
+    assert both < whole.flop / 1e12 + whole.bytes("fp32") / 5e10
+
+
+def test_limits_are_measured() -> None:
+    assert matmul_flops(CPU, torch.float32, 64) > 1e6
+    assert copy_bandwidth(CPU, 1 << 16) > 1e6
+
+
+def test_contestants_agree_and_are_timed_in_the_same_rounds(machine: Machine, network: HDRUNet) -> None:
+    names = ["ours fp32", "eager fp32 channels_last"]
+    rows = by_name(Contest(machine, CPU, chosen(CPU, names), network).run(18, 13, 2.0))
+    assert list(rows) == [REFERENCE, *names]
+    assert len({len(row.seconds) for row in rows.values()}) == 1
+    for row in rows.values():
+        assert row.note == ""
+        assert 0 < min(row.seconds) <= row.median <= max(row.seconds)
+        assert row.difference is not None
+        assert row.difference < 1e-5
+        assert (row.width, row.height, row.flop) == (18, 13, cost(network, 18, 13).flop)
+        assert row.roofline_seconds > 0
+
+
+def test_what_is_not_installed_is_named(machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("onnxruntime", "openvino", "ncnn", "torch_tensorrt"):
+        monkeypatch.setitem(sys.modules, module, None)
+    names = ["ONNX Runtime", "OpenVINO", "ncnn", "TensorRT"]
+    contest = Contest(machine, CPU, chosen(CPU, names), network)
+    rows = by_name(contest.run(8, 8, 1000.0))
+    assert {name: rows[name].seconds for name in names} == dict.fromkeys(names, ())
+    assert [rows[name].note for name in names] == [
+        "not installed: onnxruntime",
+        "not installed: openvino",
+        "not installed: ncnn",
+        "not installed: torch_tensorrt",
+    ]
+
+
+def test_what_fails_is_named_and_the_others_go_on(machine: Machine, network: HDRUNet) -> None:
+    def build(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> nn.Module:
+        raise RuntimeError("no such kernel\nand a long story")
+
+    count = 0
+
+    def breaks_later(signal: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise RuntimeError("can't allocate memory")
+        return signal
+
+    both = [Contestant("bad", "fp32", build), Contestant("late", "fp32", lambda *_: breaks_later)]
+    rows = by_name(Contest(machine, CPU, [*chosen(CPU, ["ours fp32"]), *both], network).run(8, 8, 10.0))
+    assert rows["bad"].note == "failed: RuntimeError: no such kernel"
+    assert (rows["late"].note, rows["late"].seconds) == ("out of memory", ())
+    assert rows["ours fp32"].seconds
+
+
+def test_what_would_not_end_in_time_is_left_out(machine: Machine, network: HDRUNet) -> None:
+    rows = by_name(Contest(machine, CPU, chosen(CPU, ["ours fp32"]), network).run(16, 16, 0.0))
+    assert rows[REFERENCE].seconds  # what all are compared with is measured in any case
+    assert rows["ours fp32"].note.startswith("left out: it would need")
+
+
+def test_what_would_not_fit_is_left_out(machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.bench.network.free_memory", lambda device: 1000.0)
+    rows = Contest(machine, CPU, contestants(CPU), network).run(64, 64, 5.0)
+    assert all("would not fit in the memory" in row.note for row in rows)
+
+
+def test_unknown_contestant() -> None:
+    with pytest.raises(UsageError, match="no contestant 'mine'") as error:
+        chosen(CPU, ["mine"])
+    assert "ours fp32" in error.value.hint
+
+
+def test_portable_network_is_the_same() -> None:
+    network = random_network()
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.05)
+    signal = torch.rand(1, 3, 24, 16)
+    torch.testing.assert_close(runtimes.portable(network)(signal), network(signal), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("module", "build"),
+    [("onnxruntime", runtimes.onnx_runtime), ("openvino", runtimes.openvino), ("ncnn", runtimes.ncnn)],
+)
+def test_other_runtimes_compute_the_same(module: str, build: runtimes.Builder, network: HDRUNet) -> None:
+    pytest.importorskip(module)
+    signal = torch.rand(1, 3, 24, 16)
+    run = build(runtimes.portable(network), tuple(signal.shape), CPU)
+    torch.testing.assert_close(run(signal), network(signal), rtol=1e-4, atol=1e-4)
+
+
+def test_the_networks_part_needs_torch_and_numpy_alone() -> None:
+    block = "import sys; [sys.modules.__setitem__(name, None) for name in ('av', 'vapoursynth', 'safetensors', 'tqdm')]"
+    needed = "import hdrunet_video.bench.measure, hdrunet_video.bench.report, hdrunet_video.bench.machine"
+    run = subprocess.run([sys.executable, "-c", f"{block}; {needed}"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

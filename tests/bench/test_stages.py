@@ -1,0 +1,75 @@
+"""Every stage and all of them, on a film of a few small frames."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdrunet_video.bench.clip import make_clip
+from hdrunet_video.bench.machine import Machine
+from hdrunet_video.bench.report import overlap
+from hdrunet_video.bench.results import Row
+from hdrunet_video.bench.stages import Stages
+from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.presets import load_preset
+from tests.conftest import ffprobe
+
+CPU = torch.device("cpu")
+
+
+def stages_of(machine: Machine, folder: Path, network: HDRUNet, preset: str = "prores-hq") -> Stages:
+    return Stages(machine, CPU, load_preset(preset), folder, 48, 32, network)
+
+
+def test_clip_is_what_it_says(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", 50, 34, 7)
+    (stream,) = ffprobe(tmp_path / "clip.mp4", "-show_streams", "-count_frames")["streams"]
+    assert (stream["width"], stream["height"], stream["nb_read_frames"]) == (50, 34, "7")
+    assert (stream["pix_fmt"], stream["color_space"], stream["color_range"]) == ("yuv420p", "bt709", "tv")
+
+
+@pytest.mark.parametrize("preset", ["prores-hq", "ffv1"])
+def test_stages(preset: str, tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
+    stages = stages_of(machine, tmp_path, network, preset)
+    rows = stages.run(3.0)
+    names = ["decode", "colour", "network", "light", "engine", "encode", "end to end"]
+    assert [row.name for row in rows] == names  # nothing is moved where the CPU computes
+    assert all(0 < min(row.seconds) <= row.median <= max(row.seconds) for row in rows)
+    assert rows[-1].frames >= 6
+    assert stages.timeline is not None
+    assert sum(span.lane == "compute" for span in stages.timeline.spans) == rows[-1].frames
+    assert set(stages.timeline.busy()) == {"decode", "compute", "encode"}
+    assert "compute" in rows[-1].note
+    # What was written is a film of as many frames.
+    (stream,) = ffprobe(tmp_path / "converted", "-show_streams", "-count_frames")["streams"]
+    assert stream["nb_read_frames"] == str(rows[-1].frames)
+
+
+def test_what_would_take_too_long_is_left_out(tmp_path: Path, machine: Machine) -> None:
+    rows = {row.name: row for row in stages_of(machine, tmp_path, HDRUNet()).run(1e-6)}
+    assert [name for name, row in rows.items() if not row.seconds] == ["network", "engine", "end to end"]
+    assert rows["network"].note.startswith("left out")
+    assert rows["encode"].seconds
+
+
+def test_without_pyav_the_rest_is_measured(
+    tmp_path: Path, machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name in ("av", "hdrunet_video.reader", "hdrunet_video.probe")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "av", None)
+    rows = {row.name: row for row in stages_of(machine, tmp_path, network).run(1.0)}
+    assert rows["engine"].seconds
+    for name in ("decode", "encode", "end to end"):
+        assert (rows[name].seconds, rows[name].note) == ((), "not installed: av")
+
+
+def test_share_of_the_slowest() -> None:
+    def row(name: str, *seconds: float, width: int = 64) -> Row:
+        return Row("stage", name, width, 48, seconds=seconds)
+
+    stages = [row("decode", 1, 1, 1), row("engine", 4, 4, 2), row("network", 9, 9, 9), row("engine", 99, width=65)]
+    assert overlap(row("end to end", 5, 4, 4), stages) == ("engine", pytest.approx(0.8))
