@@ -6,29 +6,27 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options
 from .errors import HdrunetError, OutputError
+from .interrupt import interruptible
 
 if TYPE_CHECKING:
     from .job import Job
     from .progress import Progress
     from .run import Report
 
-_GRACE_SECONDS = 1.0
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     flags = options.parser().parse_args(arguments)
+    flags.json = flags.json or flags.progress == "json"
     logging.basicConfig(level=logging.DEBUG if flags.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)
     try:
@@ -66,7 +64,26 @@ def _act(flags: argparse.Namespace) -> int:
         if _may_write(flags, Path(flags.make_sample)):
             make_sample(Path(flags.make_sample))
         return 0
+    verb = options.farm_verb(flags)
+    if verb and not flags.dry_run:
+        return _farm(flags, verb)
     return _convert_all(flags, options.jobs(flags))
+
+
+def _farm(flags: argparse.Namespace, verb: str) -> int:
+    from .farm.verbs import act
+
+    if verb in ("plan", "submit"):
+        (job,) = options.jobs(flags)
+        if not _may_write(flags, job["target"]):
+            return 0
+    progress = _progress(flags)
+    done = interruptible(partial(_stopped, flags), lambda cancelled: act(verb, flags, progress, cancelled))
+    if flags.json:
+        print(json.dumps({"event": "done", **done.facts}), flush=True)
+    elif not flags.quiet:
+        _say(flags, 1, done.text)
+    return 0
 
 
 def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
@@ -107,57 +124,15 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
     from .run import run
 
     progress = _progress(flags)
-    report = _interruptible(flags, plan.work, lambda cancelled: run(plan, progress, cancelled))
+    report = interruptible(partial(_stopped, flags), lambda cancelled: run(plan, progress, cancelled))
     _report(flags, report)
 
 
-def _interruptible(flags: argparse.Namespace, work: Path, act: Callable[[Callable[[], bool]], Report]) -> Report:
-    """Run `act` in a thread, so that a signal is answered within two seconds whatever a library is computing."""
-    stop = threading.Event()
-    received: list[int] = []
-    outcome: list[Report | BaseException] = []
-
-    def worker() -> None:
-        try:
-            outcome.append(act(stop.is_set))
-        except BaseException as error:  # handed to the main thread
-            outcome.append(error)
-
-    def on_signal(number: int, _: object) -> None:
-        received.append(number)
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        thread = threading.Thread(target=worker, name="run", daemon=True)
-        thread.start()
-        while thread.is_alive() and not received:
-            thread.join(0.1)
-        if received:
-            _leave(flags, thread, work, received[0])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-def _leave(flags: argparse.Namespace, thread: threading.Thread, work: Path, number: int) -> None:
-    """End the process now: a convolution of a large frame cannot be interrupted, only left."""
-    from .segments import sweep_own_parts
-
-    until = time.monotonic() + _GRACE_SECONDS
-    while thread.is_alive() and time.monotonic() < until:
-        thread.join(0.05)
-    sweep_own_parts(work)
+def _stopped(flags: argparse.Namespace, number: int) -> None:
     if flags.json:
         print(json.dumps({"event": "stopped", "signal": number}), flush=True)
     else:
-        print("\nstopped; finished segments are kept, and the same command goes on from there", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(128 + number)
+        _say(flags, 1, "stopped; finished segments are kept, and the same command goes on from there")
 
 
 def _may_write(flags: argparse.Namespace, target: Path) -> bool:
@@ -190,8 +165,19 @@ def _progress(flags: argparse.Namespace) -> Progress:
         "silent": progress.Silent,
         "bar": progress.Bar,
         "lines": progress.Lines,
+        **{words: partial(progress.FarmLines, words) for words in progress.FARM_WORDS},
     }
     return kinds[options.progress_kind(flags)]()
+
+
+def _say(flags: argparse.Namespace, kind: int, text: str) -> None:
+    """A sentence for people, or the same for the scheduler of --progress (see FARM_WORDS)."""
+    from .progress import FARM_WORDS
+
+    if flags.progress:
+        print(FARM_WORDS[flags.progress][kind].format(text), flush=True)
+    else:
+        print(text, file=sys.stderr)
 
 
 def _report(flags: argparse.Namespace, report: Report) -> None:
@@ -221,7 +207,7 @@ def _fail(flags: argparse.Namespace, error: HdrunetError) -> int:
         facts = {"message": str(error), "hint": error.hint, "exit_code": error.exit_code}
         print(json.dumps({"event": "error", **facts}), flush=True)
     else:
-        print(f"hdrunet-video: error: {error}", file=sys.stderr)
+        _say(flags, 2, f"hdrunet-video: error: {error}")
         if error.hint:
             print(f"  hint: {error.hint}", file=sys.stderr)
     if flags.verbose:

@@ -61,7 +61,11 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
             raise
     if _needs_aspect(plan, name):
         write_aspect(target, *size, plan.info.sample_aspect_ratio)
-    _check_times(plan, target)
+    if not has_planned_times(plan, target):
+        target.unlink(missing_ok=True)
+        raise PlanError(
+            f"{target.name} does not hold the {len(plan.timeline.pts)} frames of the plan at their times", ""
+        )
     return warnings + _lost_metadata(plan, target, metadata_wanted)
 
 
@@ -213,8 +217,8 @@ def _lost_metadata(plan: Plan, target: Path, wanted: dict[str, str]) -> list[str
     return [f"metadata is left out: {plan.target.suffix} cannot hold {', '.join(lost)}"] if lost else []
 
 
-def _check_times(plan: Plan, target: Path) -> None:
-    """Compare what was written with the plan: every frame, at its time (Matroska rounds to 1 ms)."""
+def has_planned_times(plan: Plan, target: Path) -> bool:
+    """Whether a file has every frame of the plan at its time (Matroska rounds to 1 ms)."""
     with av.open(f"file:{target.absolute()}") as container:
         stream = container.streams.video[0]
         found = array("q", sorted(packet.pts for packet in _coded(container, stream) if packet.pts is not None))
@@ -222,10 +226,7 @@ def _check_times(plan: Plan, target: Path) -> None:
         time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     timeline = plan.timeline
     tolerance = Fraction(1, 1000) if plan.target.suffix.lower() == ".mkv" else Fraction(1, 20000)
-    wrong = len(found) != len(timeline.pts) or any(
-        abs(time * time_base - planned * timeline.time_base) > tolerance
+    return len(found) == len(timeline.pts) and all(
+        abs(time * time_base - planned * timeline.time_base) <= tolerance
         for time, planned in zip(found, timeline.pts, strict=True)
     )
-    if wrong:
-        target.unlink(missing_ok=True)
-        raise PlanError(f"{target.name} does not hold the {len(timeline.pts)} frames of the plan at their times", "")

@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import av
-
 import hdrunet_video
 from hdrunet_video.presets import as_json
 
@@ -36,8 +34,8 @@ def file_sha256(path: Path) -> str:
 
 
 def plan_identity(plan: Plan) -> PlanIdentity:
-    """Hash the source, the weights, every setting and the versions that decide the bytes."""
-    source = file_sha256(plan.info.path)
+    """Hash the source (unless the plan knows its hash), the weights, every setting and the deciding versions."""
+    source = plan.source_sha256 or file_sha256(plan.info.path)
     check_source_unchanged(plan)
     weights = _weights_sha256(plan)
     facts: dict[str, Any] = {
@@ -52,7 +50,7 @@ def plan_identity(plan: Plan) -> PlanIdentity:
         "deinterlace": plan.deinterlace,
         "segments": [(segment.start, segment.stop) for segment in plan.segments],
         "keep_going": plan.job.keep_going,
-        "versions": [hdrunet_video.__version__, version("torch"), version("av"), _ffmpeg_version()],
+        "versions": [*package_versions().values(), _ffmpeg_version()],
     }
     return PlanIdentity(_digest(facts), source, weights)
 
@@ -75,7 +73,14 @@ def _weights_sha256(plan: Plan) -> str:
     return weights_sha256(plan.job.weights or None)
 
 
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide the bytes; none is imported for it."""
+    return {"hdrunet-video": hdrunet_video.__version__, "torch": version("torch"), "av": version("av")}
+
+
 def _ffmpeg_version() -> list[tuple[int, ...]]:
+    import av
+
     return [av.library_versions[name] for name in sorted(av.library_versions)]
 
 

@@ -78,6 +78,8 @@ class Plan:
     """Source frame after the last."""
     timeline: Timeline
     segments: tuple[Segment, ...]
+    source_sha256: str = ""
+    """Of the source's bytes, where it is known already."""
 
     @property
     def target(self) -> Path:
@@ -121,12 +123,18 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     With `writes` false the target is not looked at: for plans whose frames are used and not stored.
     """
     preset = load_preset(_preset_name(job), job.settings)
-    mapping = checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer, job.strength)
+    checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer, job.strength)
     if writes:
         _check_target(job, preset)
     _check_model(job)
     info = probe(job.source)
     _check_not_the_source(job)
+    return decide(job, preset, info)
+
+
+def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -> Plan:
+    """The plan of a source that was probed: the same arguments give the same plan on every machine."""
+    mapping = checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer, job.strength)
     check_is_sdr(info, job.assume_sdr)
     if info.damage and not job.keep_going:
         raise InputError(
@@ -151,11 +159,17 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
         stop=stop,
         timeline=timeline,
         segments=cut(start, stop, frames),
+        source_sha256=source_sha256,
     )
 
 
-def make_engine(plan: Plan) -> Engine:
-    """The engine that makes the plan's frames. Imports torch and loads the weights."""
+def make_engines(plan: Plan) -> list[Engine]:
+    """One engine for each of the job's devices, which are separated by commas."""
+    return [make_engine(plan, device) for device in plan.job.device.split(",")]
+
+
+def make_engine(plan: Plan, device: str = "") -> Engine:
+    """The engine that makes the plan's frames, on the first device unless one is named. Loads torch and weights."""
     from .active import active_picture
     from .color.convert import Target
     from .engine import Engine
@@ -167,7 +181,7 @@ def make_engine(plan: Plan) -> Engine:
         load_model(job.model, job.weights),
         plan.mapping,
         target,
-        device=job.device,
+        device=device or job.device.split(",")[0],
         precision=job.precision,
         tile=job.tile,
         active=active,
@@ -214,6 +228,11 @@ def _check_target(job: Job, preset: Preset) -> None:
         raise OutputError(f"the folder {folder} may not be written", "Choose another, or change its permissions.")
     if target.is_dir():
         raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
+    check_can_write(preset)
+
+
+def check_can_write(preset: Preset) -> None:
+    """Raise UsageError where this machine lacks what writes the preset."""
     if preset.codec == "exr":
         _check_exr_installed()
     else:

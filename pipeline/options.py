@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .progress import FARM_WORDS
 
 _EPILOG = """\
 examples:
@@ -18,6 +19,11 @@ examples:
   hdrunet-video in.mp4 out.%06d.exr               OpenEXR for compositing
   hdrunet-video *.mp4 -o graded/ -p hlg           many files into a folder
   hdrunet-video in.mp4 out.mov --dry-run          what would happen, and how long it would take
+
+on a farm (the README has Slurm, Open Job Description and others):
+  hdrunet-video in.mp4 out.mov --plan film/       make the plan
+  hdrunet-video --plan film/ --segments 3-8       a task, on any machine, in any order
+  hdrunet-video --plan film/ --join               when all are done
 
 A run that was stopped goes on when the same command is given again.
 
@@ -33,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
 
     top = argparse.ArgumentParser(
         prog="hdrunet-video",
-        usage="hdrunet-video INPUT OUTPUT [options]\n       hdrunet-video INPUT... -o FOLDER [options]",
+        usage="hdrunet-video INPUT OUTPUT [options]\n       hdrunet-video INPUT... -o FOLDER [options]\n"
+        "       hdrunet-video --plan DIR --segments N | --join | --verify",
         description="Turn 8-bit SDR video into HDR with HDRUNet.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument(
         "--model", default="hdrunet", metavar="NAME", help=f"hdrunet, or to compare: {', '.join(MODELS)}"
     )
-    machine.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
+    machine.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N; several: cuda:0,cuda:1"
+    )
     machine.add_argument("--precision", default="auto", choices=("auto", "fp32", "fp16"), help="fp16 needs CUDA")
     machine.add_argument(
         "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
@@ -80,6 +89,18 @@ def parser() -> argparse.ArgumentParser:
     talk.add_argument("-q", "--quiet", action="store_true", help="errors and warnings only")
     talk.add_argument("-v", "--verbose", action="store_true", help="logging, and tracebacks of bugs")
     talk.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    farm = top.add_argument_group("on a farm")
+    farm.add_argument("--plan", metavar="DIR", help="alone: write the plan of INPUT OUTPUT into DIR")
+    farm.add_argument("--segments", metavar="N", help="do these segments of --plan: 7, 3-8, 1,4,9 or all")
+    farm.add_argument("--join", action="store_true", help="make the result of the segments of --plan")
+    farm.add_argument("--verify", action="store_true", help="compare the result with --plan and its receipts")
+    farm.add_argument("--submit", nargs="+", default=[], metavar="TO", help="slurm; or openjd DIR: write a job bundle")
+    farm.add_argument(
+        "--sbatch", action="append", default=[], metavar="FLAGS", help="for sbatch: --sbatch=--gres=gpu:1"
+    )
+    farm.add_argument("--per-task", type=int, metavar="N", help="segments that one task does")
+    farm.add_argument("--detach", action="store_true", help="do not wait for what was submitted")
+    farm.add_argument("--progress", default="", choices=(*FARM_WORDS, "json"), help="in the words of a scheduler")
     act = top.add_argument_group("instead of converting")
     act.add_argument("--list-presets", action="store_true")
     act.add_argument("--show-preset", metavar="NAME", help="print a preset's TOML, to copy and change")
@@ -108,6 +129,47 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
         "strength": flags.strength,
     }
     return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
+
+
+_OF_THE_PLAN = (
+    *("output_folder", "preset", "set", "frames", "peak", "white", "display_gamma", "matrix", "primaries", "range"),
+    *("chroma_location", "deinterlace", "assume_sdr", "keep_going", "model", "precision", "tile", "segment_frames"),
+    *("dry_run", "skip_existing"),
+)
+
+
+def farm_verb(flags: argparse.Namespace) -> str:
+    """`plan`, `segments`, `join`, `verify` or `submit` where the flags ask for one, else "". Raises UsageError."""
+    given = [verb for verb in ("segments", "join", "verify", "submit") if getattr(flags, verb) not in (None, False, [])]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} contradict each other", "Give one of them.")
+    verb = given[0] if given else "plan" if flags.plan is not None else ""
+    if verb == "submit":
+        # `--submit slurm in.mp4 out.mov` takes the paths along.
+        known = {"slurm": 1, "openjd": 2}.get(flags.submit[0])
+        if known is None or len(flags.submit) < known:
+            raise UsageError(
+                f"--submit {' '.join(flags.submit)} is not known", "--submit slurm, or --submit openjd DIR"
+            )
+        flags.paths, flags.submit = flags.paths + flags.submit[known:], flags.submit[:known]
+    if verb in ("submit", "plan") and flags.output_folder is not None:
+        raise UsageError(f"--{verb} takes one input and one output", "hdrunet-video in.mp4 out.mov --plan DIR")
+    if verb in ("segments", "join", "verify"):
+        _check_belongs(flags, verb)
+    if flags.per_task is not None and flags.per_task < 1:
+        raise UsageError(f"--per-task {flags.per_task} must be at least 1", "Leave it out, and it is chosen.")
+    return verb
+
+
+def _check_belongs(flags: argparse.Namespace, verb: str) -> None:
+    if flags.plan is None:
+        raise UsageError(f"--{verb} needs --plan DIR", f"hdrunet-video --plan DIR --{verb}")
+    defaults = parser().parse_args([])
+    for name in _OF_THE_PLAN:
+        if getattr(flags, name) != getattr(defaults, name):
+            raise UsageError(f"--{name.replace('_', '-')} is not for --{verb}", "Give it when the plan is made.")
+    if len(flags.paths) > 2:
+        raise UsageError(f"--{verb} takes no more than an input and an output", "Both are in the plan already.")
 
 
 def _pairs(flags: argparse.Namespace) -> list[tuple[Path, Path]]:
@@ -161,9 +223,11 @@ def tile_size(text: str) -> str | tuple[int, int]:
 
 
 def progress_kind(flags: argparse.Namespace) -> str:
-    """Which way of reporting suits: `json`, `silent`, `bar` on a terminal, else `lines`."""
+    """Which way of reporting suits: `json`, a scheduler's, `silent`, `bar` on a terminal, else `lines`."""
     if flags.json:
         return "json"
+    if flags.progress:
+        return str(flags.progress)
     if flags.quiet:
         return "silent"
     return "bar" if os.isatty(2) else "lines"

@@ -1,4 +1,4 @@
-"""How a run tells where it is: a bar on a terminal, a line now and then in a log, JSON for programs, or nothing."""
+"""How a run tells where it is: a bar on a terminal, lines in a log, JSON, the words that farms look for, or nothing."""
 
 from __future__ import annotations
 
@@ -149,3 +149,40 @@ class JsonLines(_Counter):
 
     def warn(self, text: str) -> None:
         self.emit("warning", message=text)
+
+
+FARM_WORDS = {
+    "openjd": ("openjd_progress: {}", "openjd_status: {}", "openjd_fail: {}"),
+    "deadline": ("Progress: {}%", "{}", "Error: {}"),
+    "alf": ("ALF_PROGRESS {}%", "{}", "{}"),
+}
+"""How schedulers read a task's output: percent done, what happens now, why it failed. Each is a whole line.
+
+Open Job Description (section "Output" of the wiki's "How Jobs Are Run"), Deadline 10's CommandLine plugin, and
+Alfred, whose words Tractor and others understand.
+"""
+
+
+class FarmLines(_Counter):
+    """Whole percents on standard output, at most one line a second, each flushed."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__(interval=1.0, stream=sys.stdout)
+        self._percent, self._status, _ = FARM_WORDS[language]
+
+    def begin(self, name: str, total: int, done: int) -> None:
+        super().begin(name, total, done)
+        self.report()
+
+    def report(self) -> None:
+        self._say(self._percent.format(100 * self.done // max(self.total, 1)))
+
+    def stage(self, text: str) -> None:
+        self._say(self._status.format(text))
+
+    def warn(self, text: str) -> None:
+        self._say(self._status.format(f"warning: {text}"))
+
+    def _say(self, line: str) -> None:
+        self.stream.write(line + "\n")
+        self.stream.flush()

@@ -23,6 +23,7 @@ from hdrunet_video.presets import Preset
 from .color.spec import ChromaLocation, PixelFormat
 from .errors import HdrunetError, OutputError, RetryError
 from .frame import Frame
+from .receipts import sync
 
 _EVEN = {"libx265": (32, 2), "libsvtav1": (16, 1)}
 """(smallest side, multiple) of encoders that refuse other sizes; the last column and row are repeated to get there."""
@@ -33,6 +34,8 @@ _SMALL_X265 = "ctu=16:cutree=0"
 """x265 writes past its buffers where a side is 64 or less: other bytes at every run, or a crash. Not with these."""
 _UNORDERED = 2
 """Frames that are too few to be coded out of order. x265 gives them decoding times from uninitialised memory."""
+_NO_ANSWER = (errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.EBUSY)
+"""What network file systems say when they, and not the command, have failed."""
 
 
 @dataclass(frozen=True)
@@ -193,15 +196,6 @@ def _fill(picture: VideoFrame, number: int, values: Tensor, format: PixelFormat)
     stored[: values.shape[0], : values.shape[1]] = values.numpy()
 
 
-def sync(path: Path) -> None:
-    """Force a file's bytes to the disk, so that a rename after it cannot outlive them."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_error(error: Exception, path: Path) -> HdrunetError:
     """The error that tells a user why a file could not be written."""
     number = getattr(error, "errno", None)
@@ -211,6 +205,8 @@ def write_error(error: Exception, path: Path) -> HdrunetError:
             "Make room; the same command goes on from the finished segments.",
         )
     reason = getattr(error, "strerror", None) or str(error)
+    if number in _NO_ANSWER:
+        return RetryError(f"the file system of {path.parent} gives up: {reason}", "Check the disk or the network.")
     return OutputError(f"{path} cannot be written: {reason}", "Check the folder's permissions and the disk.")
 
 

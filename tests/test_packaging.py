@@ -81,7 +81,7 @@ def test_every_preset_is_installed() -> None:
 
 # From the bottom up: a module may import those in lines above it, and those beside it in its own line.
 LAYERS = [
-    "errors",
+    "errors receipts interrupt",
     "color.spec",
     "color.*",
     "frame",
@@ -89,11 +89,15 @@ LAYERS = [
     "presets",
     "network.* baselines.*",
     "cut_off index probe",
-    "reader source_color timeline device",
-    "active identity job engine writer exr mastering matroska_aspect light_level_patch prefetch progress sample",
+    "reader source_color timeline device hardware",
+    "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
+    "sample",
     "segments remux container",
+    "work",
     "run",
-    "api preview describe doctor options",
+    "options",
+    "farm.*",
+    "api preview describe doctor",
     "cli",
 ]
 

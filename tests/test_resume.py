@@ -385,7 +385,7 @@ def test_disk_full_in_the_middle_of_the_film(
 
     with monkeypatch.context() as patch:
         patch.setattr(writer, "sync", full)
-        patch.setattr("hdrunet_video.segments.sync", full)
+        patch.setattr("hdrunet_video.receipts.sync", full)
         assert main(command(film, tmp_path / "out.mov")[3:]) == 75
     assert not (tmp_path / "out.mov").exists()
     assert len(receipts(tmp_path / ".out.mov.work")) == 4

@@ -1,0 +1,222 @@
+"""The verbs that a farm calls: do segments, join. Each may be called any number of times, anywhere, at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError
+from ..progress import Progress
+from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, temporary_path, write_whole
+from .plan_file import Document, Place, check, find, read_plan, restore
+
+if TYPE_CHECKING:
+    from ..job import Plan
+
+_JOINED = "joined.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a task is asked for; empty and None mean "as the plan says"."""
+
+    folder: Path
+    """Where the plan is."""
+    source: Path | None = None
+    target: Path | None = None
+    weights: str = ""
+    device: str = ""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of it: a sentence for people, facts for programs."""
+
+    text: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Cancelled = Callable[[], bool]
+
+
+def segment_numbers(text: str, count: int) -> list[int]:
+    """Numbers of `7`, `3-8`, `1,4,9`, `1-9:2` or `all`, ascending. Raises UsageError."""
+    if text == "all":
+        return list(range(count))
+    numbers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part.strip())
+        if not match or match[3] == "0":
+            raise UsageError(f"--segments {text!r} is not a list of numbers", "For example 7, 3-8, 1,4,9, 1-9:2 or all")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last >= count:
+            raise UsageError(f"--segments {part}: the plan has segments 0 to {count - 1}", "Or give --segments all")
+        numbers.update(range(first, last + 1, int(match[3] or 1)))
+    return sorted(numbers)
+
+
+def receipt_of(document: Document, folder: Path, number: int) -> Receipt | None:
+    """The receipt of a segment whose bytes are those that it names. Reads the segment."""
+    segment = document["segments"][number]
+    return proved(folder / segment["file"], document["plan_id"], number, segment["frames"])
+
+
+def do_segments(request: Request, numbers: str, progress: Progress, cancelled: Cancelled) -> Done:
+    """Do those of the segments that are not done yet. Where nothing is left to do, torch is not even loaded."""
+    started, document = time.monotonic(), read_plan(request.folder)
+    wanted = segment_numbers(numbers, len(document["segments"]))
+    place = find(document, request.folder, request.source, request.target, request.weights)
+    progress.stage("checking")
+    check(document, place)
+    missing = [number for number in wanted if receipt_of(document, request.folder, number) is None]
+    frames = {number: document["segments"][number]["frames"] for number in wanted}
+    total, left = sum(frames.values()), sum(frames[number] for number in missing)
+    named = f"{request.folder}: segments {numbers}"
+    progress.begin(named, total, total - left)
+    try:
+        if missing:
+            progress.stage("loading")
+            plan = restore(document, place, request.device)
+            _render(request, document, plan, wanted, missing, progress, cancelled)
+    finally:
+        progress.end()
+    seconds = time.monotonic() - started
+    text = f"{named}: {left} frames in {seconds:.1f} s" if missing else f"{named}: done before, nothing to do"
+    return Done(text, {"segments": wanted, "frames": left, "seconds": round(seconds, 3), "resumed": total - left})
+
+
+def _render(
+    request: Request,
+    document: Document,
+    plan: Plan,
+    wanted: list[int],
+    missing: list[int],
+    progress: Progress,
+    cancelled: Cancelled,
+) -> None:
+    from ..job import make_engines
+    from ..segments import SegmentStore
+    from ..work import Work
+
+    store = SegmentStore(plan, request.folder)
+    work = Work(plan, make_engines(plan), store, progress, cancelled)
+    try:
+        work.finish([plan.segments[number] for number in missing], tuple(plan.segments[number] for number in wanted))
+    except HdrunetError:
+        # Another task on the same segments may have taken our files away because it had finished them.
+        if any(receipt_of(document, request.folder, number) is None for number in missing):
+            raise
+
+
+def join_plan(request: Request, progress: Progress) -> Done:
+    """Join the segments into the result. Raises RetryError where one is missing, PlanError where one is damaged."""
+    document = read_plan(request.folder)
+    place = find(document, request.folder, request.source, request.target, request.weights)
+    total = sum(segment["frames"] for segment in document["segments"])
+    known = joined_sha256(document, request.folder)
+    progress.begin(place.target.name, total, 0)
+    try:
+        if known and _has_sha256(place.target, known):
+            return Done(f"{place.target}: joined before, nothing to do", {"output": str(place.target)})
+        if known is None and not (request.overwrite or document["overwrite"]):
+            _check_nothing_there(place.target)
+        progress.stage("checking")
+        check(document, place, whole=True)
+        receipts = _all_receipts(document, request.folder)
+        progress.stage("joining")
+        warnings = _join(request, document, place, receipts)
+        progress.advance(total)
+    finally:
+        progress.end()
+    for warning in warnings:
+        progress.warn(warning)
+    return Done(f"{place.target}: {total} frames joined", {"output": str(place.target), "frames": total})
+
+
+def joined_sha256(document: Document, folder: Path) -> str | None:
+    """SHA-256 of what a join of this plan has put in place, empty for sequences; None where no join came so far."""
+    try:
+        facts = json.loads((folder / _JOINED).read_text())
+        return str(facts["sha256"]) if facts["plan_id"] == document["plan_id"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _has_sha256(path: Path, sha256: str) -> bool:
+    try:
+        return payload_sha256(path) == sha256
+    except OSError:
+        return False
+
+
+def _check_nothing_there(target: Path) -> None:
+    pattern = re.sub(r"%0\d+d", "[0-9]*", target.name)
+    if target.exists() or ("%" in target.name and target.parent.is_dir() and any(target.parent.glob(pattern))):
+        raise OutputError(f"{target} exists", "-y overwrites it.")
+
+
+def _all_receipts(document: Document, folder: Path) -> list[Receipt]:
+    receipts: list[Receipt] = []
+    missing: list[int] = []
+    damaged: list[int] = []
+    for number, segment in enumerate(document["segments"]):
+        receipt = receipt_of(document, folder, number)
+        if receipt is not None:
+            receipts.append(receipt)
+            continue
+        claim = read_receipt((folder / segment["file"]).with_suffix(".json"))
+        stale = claim is None or claim.plan_id != document["plan_id"] or not (folder / segment["file"]).exists()
+        (missing if stale else damaged).append(number)
+    if damaged:
+        raise PlanError(
+            f"the bytes of segments {_list(damaged)} are not those of their receipts",
+            f"hdrunet-video --plan {folder} --segments {_list(damaged)} does them again.",
+        )
+    if missing:
+        raise RetryError(
+            f"segments {_list(missing)} are not done yet",
+            f"hdrunet-video --plan {folder} --segments {_list(missing)} does them.",
+        )
+    return receipts
+
+
+def _list(numbers: list[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _join(request: Request, document: Document, place: Place, receipts: list[Receipt]) -> list[str]:
+    from ..run import assemble
+    from ..segments import SegmentStore
+
+    plan = restore(document, place)
+    store, target = SegmentStore(plan, request.folder), place.target
+
+    def record(file: Path | None) -> None:
+        facts = {"plan_id": document["plan_id"], "sha256": payload_sha256(file) if file else ""}
+        write_whole(request.folder / _JOINED, json.dumps(facts) + "\n")
+
+    if plan.is_sequence:
+        record(None)
+    warnings = assemble(plan, store, receipts, temporary_path(target.parent, target.name, target.suffix), record)
+    store.sweep()
+    for left in target.parent.glob(f".{_escaped(target.name)}.*.part*"):
+        delete(left)
+    kinds = sorted({f"{receipt.hardware} in {receipt.precision}" for receipt in receipts})
+    if len(kinds) > 1:
+        warnings.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
+    bad = sum(receipt.bad_frames for receipt in receipts)
+    if bad:
+        warnings.append(f"{bad} frames of {place.source} were damaged or missing and were replaced")
+    return warnings
+
+
+def _escaped(name: str) -> str:
+    from glob import escape
+
+    return escape(name) if "%" not in name else re.sub(r"%0\d+d", "[0-9]*", escape(name))

@@ -1,0 +1,26 @@
+"""The name of what computes: receipts carry it, because other hardware may round differently."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+
+
+@cache
+def hardware_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's with the instructions that torch uses there."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
