@@ -19,9 +19,6 @@ from .color.convert import Target, to_planes, to_signal
 from .color.light import LightMapping
 from .color.tone import blend, measure, to_nits
 from .device import (
-    CudaRuntime,
-    FramesInFlight,
-    Planes,
     device_errors,
     forbid_tf32,
     is_out_of_memory,
@@ -31,6 +28,7 @@ from .device import (
 )
 from .errors import RetryError, UsageError
 from .frame import Frame, LightLevels
+from .in_flight import CudaRuntime, FramesInFlight, Planes
 from .network.forward import place
 from .network.hdrunet import HDRUNet
 from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
@@ -39,7 +37,7 @@ __all__ = ["Engine", "Network"]
 
 _log = logging.getLogger(__name__)
 
-_BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200}
+_BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200, "bf16": 2200}
 """Peak of a frame from planes to planes. fp32: 1840 to 1980 were measured on a CPU (torch 2.15, 256x144 to
 1280x720). fp16: half the network's share of it, not measured. A network that knows better has an attribute
 `bytes_per_pixel`."""
@@ -72,7 +70,7 @@ class Engine:
         self.device = resolve_device(device)
         """Where frames are computed."""
         self.precision = resolve_precision(precision, self.device)
-        """`fp16` or `fp32`, of the network; always fp32 where it is not an HDRUNet."""
+        """`fp16`, `fp32` or `bf16`, of the network; always fp32 where it is not an HDRUNet."""
         if not isinstance(network, HDRUNet):
             self.precision = "fp32"
         self._halo: tuple[int, int] | None = getattr(network, "halo", None)
@@ -83,9 +81,9 @@ class Engine:
         self.in_flight = in_flight
         self._lock = threading.Lock()
         self._warned = False
-        self._exact = self._fast = place(network, self.device, "fp32")
-        if self.precision != "fp32":
-            self._fast = place(network, self.device, self.precision)
+        self._exact = self._fast = place(network, self.device, self.precision)
+        if self.precision == "fp16":  # which overflows
+            self._exact = place(network, self.device, "fp32")
         self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
         if self.device.type == "cuda":

@@ -12,7 +12,7 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         output: Literal["pq", "hlg", "linear", "signal"] = "pq",
         format: int | vs.PresetVideoFormat = ...,
         device: str = "auto",
-        precision: Literal["auto", "fp16", "fp32"] = "auto",
+        precision: Literal["auto", "fp16", "fp32", "bf16"] = "auto",
         tile: int | Sequence[int] = ...,
         num_streams: int = ...,
         peak: float = 1000.0,

@@ -202,9 +202,11 @@ def _device(given: Mapping[str, Any]) -> tuple[str, str]:
         raise UsageError(f'"{device}" is not a device', "Give auto, cpu, cuda or cuda:N")
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= (count := _cuda_devices()):
         raise UsageError(f"there is no device {device} here ({count} CUDA devices)", 'Give device="auto" or "cpu"')
-    precision = _choice(given, "precision", "auto", ("auto", "fp16", "fp32"))
+    precision = _choice(given, "precision", "auto", ("auto", "fp16", "fp32", "bf16"))
     if precision == "fp16" and device == "cpu":
         raise UsageError("fp16 is slower and less exact than fp32 on a CPU", "Leave out precision")
+    if precision == "bf16" and device.startswith("cuda"):
+        raise UsageError("bf16 is no faster and less exact than fp16 on a GPU", "Leave out precision")
     return device, precision
 
 

@@ -20,17 +20,10 @@ from hdrunet_video.color.spec import (
     Transfer,
     pixel_format,
 )
-from hdrunet_video.device import (
-    CudaRuntime,
-    FramesInFlight,
-    device_errors,
-    is_out_of_memory,
-    resolve_device,
-    resolve_precision,
-    total_memory,
-)
+from hdrunet_video.device import device_errors, is_out_of_memory, resolve_device, resolve_precision, total_memory
 from hdrunet_video.errors import RetryError, UsageError
 from hdrunet_video.frame import Frame
+from hdrunet_video.in_flight import CudaRuntime, FramesInFlight
 
 SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
 YUV = pixel_format("yuv420p")

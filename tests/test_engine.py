@@ -26,10 +26,10 @@ from hdrunet_video.color.spec import (
     pixel_format,
 )
 from hdrunet_video.color.tone import measure, to_nits
-from hdrunet_video.device import CudaRuntime
 from hdrunet_video.engine import Engine
 from hdrunet_video.errors import RetryError, UsageError
 from hdrunet_video.frame import Frame
+from hdrunet_video.in_flight import CudaRuntime
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import load_network
 
@@ -147,7 +147,7 @@ def test_full_network_in_tiles_on_a_strip() -> None:
 
 
 def test_auto_tile_depends_on_the_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 16 << 30)
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 3 << 30)
     engine = engine_of(small_network((2, 8, 2)))
     assert engine.tile_for(1920, 1080) is None
     tile = engine.tile_for(3840, 2160)

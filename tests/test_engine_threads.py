@@ -14,9 +14,9 @@ from torch import Tensor
 from hdrunet_video.color.convert import Target
 from hdrunet_video.color.light import LightMapping
 from hdrunet_video.color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
-from hdrunet_video.device import CudaRuntime
 from hdrunet_video.engine import Engine
 from hdrunet_video.frame import Frame
+from hdrunet_video.in_flight import CudaRuntime
 
 SDR = ColorSpec(Matrix.RGB, Primaries.BT709, Transfer.BT709, Range.FULL)
 RGB24, RGB48 = PixelFormat("RGB24", "rgb", 8), PixelFormat("RGB48", "rgb", 16)

@@ -90,6 +90,7 @@ LAYERS = [
     "network.* baselines.*",
     "cut_off index probe",
     "reader source_color timeline device hardware",
+    "in_flight",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",
     "segments remux container",

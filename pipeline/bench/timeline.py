@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..device import CudaRuntime, Lane
+from ..in_flight import CudaRuntime, Lane
 
 _cuda: Any = torch.cuda  # whose events have no types
 

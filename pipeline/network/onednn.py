@@ -28,8 +28,8 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _ENGINE_BYTES_PER_PIXEL = 160
 """What the engine has of a frame beside the maps of the network."""
 _ops: Any = torch.ops.mkldnn
-_SAMPLES = 1 << 15
-"""Of a tile, for each thread: 8 MiB of 64 float32 channels."""
+_SAMPLES = 1 << 16
+"""Of a tile: 16 MiB of 64 float32 channels. Whatever the number of threads, so that the bits do not depend on it."""
 _PACKED_FOR = 128
 """Side of the picture that weights are laid out for. The layout fits any size."""
 _log = logging.getLogger(__name__)
@@ -138,7 +138,6 @@ class _Picture:
 
     def __init__(self, image: Tensor, dtype: torch.dtype) -> None:
         self._rows, self._columns, self._dtype = image.shape[-2] // 4, image.shape[-1] // 4, dtype
-        self._samples = _SAMPLES * torch.get_num_threads()
 
     def map(self, channels: int, size: int, dtype: torch.dtype | None = None) -> Tensor:
         """A feature map with size x size samples a cell, not filled."""
@@ -150,7 +149,7 @@ class _Picture:
     ) -> None:
         """outputs = step(*inputs), where an output sees `halo` cells around it. Tiles are made for size x size samples
         a cell. An output may be an input of which a tile needs its own cells only."""
-        side = max(int((self._samples / size**2) ** 0.5), 8 * halo)
+        side = max(int((_SAMPLES / size**2) ** 0.5), 8 * halo)
         for top, bottom, above, below in _spans(self._rows, side, halo):
             for left, right, before, behind in _spans(self._columns, side, halo):
                 seen = (self._part(each, above, below, before, behind) for each in inputs)

@@ -1,0 +1,144 @@
+"""The fused CPU path against float64, whatever its tiles; and what happens where it cannot be had."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from hdrunet_video.device import cpu_has_bf16, resolve_precision
+from hdrunet_video.errors import UsageError
+from hdrunet_video.network import onednn
+from hdrunet_video.network.check import largest_error
+from hdrunet_video.network.forward import place
+from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.onednn import FusedNetwork
+from hdrunet_video.network.weights import load_network
+
+CPU = torch.device("cpu")
+CONFIGS = {
+    "whole": HDRUNetConfig(channels=8, condition_channels=8, sft_channels=4),
+    "without weighting": HDRUNetConfig(channels=8, condition_channels=8, sft_channels=4, weighting=False),
+    "without condition": HDRUNetConfig(channels=8, condition=False),
+    "shallow": HDRUNetConfig(channels=5, condition_channels=7, sft_channels=3, blocks=(0, 1, 0)),
+}
+SIZES = [(1, 1), (3, 5), (8, 8), (37, 50), (4, 131), (66, 2)]
+
+
+def a_network(config: HDRUNetConfig) -> HDRUNet:
+    """Weights as PyTorch draws them, but for biases that matter and residuals that are not small."""
+    torch.manual_seed(2)
+    network = HDRUNet(config).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            parameter.normal_(0, 0.1)
+        else:
+            parameter.mul_(1.5)
+    return network
+
+
+def in_float64(network: HDRUNet, picture: torch.Tensor) -> torch.Tensor:
+    other = HDRUNet(network.config).double().eval()
+    other.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        return other(picture.double())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_equals_float64(name: str, size: tuple[int, int]) -> None:
+    network, picture = a_network(CONFIGS[name]), torch.rand(1, 3, *size)
+    expected = in_float64(network, picture)
+    found = FusedNetwork(network)(picture)
+    assert found.shape == picture.shape
+    assert found.dtype == torch.float32
+    assert float((found - expected).abs().max()) < 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiles_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, picture = FusedNetwork(a_network(CONFIGS[name])), torch.rand(1, 3, 150, 211)
+    whole = network(picture)
+    monkeypatch.setattr(onednn, "_SAMPLES", 1)  # as small as tiles get
+    assert torch.allclose(network(picture), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tiles_change_no_bit_of_the_papers_network(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, picture = FusedNetwork(load_network(), dtype), torch.rand(1, 3, 61, 75)
+    whole = network(picture)
+    monkeypatch.setattr(onednn, "_SAMPLES", 1)
+    assert torch.equal(network(picture), whole)
+
+
+def test_the_bundled_weights_in_fp32() -> None:
+    network = load_network()
+    assert largest_error(FusedNetwork(network), network, CPU) < 0.02  # of a 10-bit code
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="needs a CPU with bf16")
+def test_the_bundled_weights_in_bf16() -> None:
+    network = load_network()
+    error = largest_error(FusedNetwork(network, torch.bfloat16), network, CPU)
+    assert 0.05 < error < 6.0
+
+
+def test_several_threads_at_once() -> None:
+    network = FusedNetwork(a_network(CONFIGS["whole"]))
+    pictures = [torch.rand(1, 3, 20 + index, 33) for index in range(8)]
+    expected = [network(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(network, pictures))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_cpu_gets_it_and_its_input_is_left_alone() -> None:
+    network, picture = a_network(CONFIGS["whole"]), torch.rand(1, 3, 12, 16)
+    before = picture.clone()
+    placed = place(network, CPU, "fp32")
+    assert isinstance(placed, FusedNetwork)
+    placed(picture)
+    assert torch.equal(picture, before)
+
+
+@pytest.mark.parametrize("modulation", ["map", "channel"])
+def test_other_modulations_take_pytorchs_operators(modulation: str) -> None:
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, modulation=modulation)  # type: ignore[arg-type]
+    network, picture = a_network(config), torch.rand(1, 3, 9, 14)
+    placed = place(network, CPU, "fp32")
+    assert not isinstance(placed, FusedNetwork)
+    assert torch.allclose(placed(picture), network(picture), atol=1e-5)
+
+
+def test_without_the_operators_it_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(onednn, "_ops", object())
+    network, picture = a_network(CONFIGS["whole"]), torch.rand(1, 3, 9, 14)
+    with caplog.at_level(logging.WARNING):
+        placed = place(network, CPU, "fp32")
+    assert torch.allclose(placed(picture), network(picture), atol=1e-5)
+    assert "_convolution_pointwise" in caplog.text
+
+
+def test_a_wrong_result_is_not_believed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    right = FusedNetwork.__call__
+    monkeypatch.setattr(FusedNetwork, "__call__", lambda self, image: right(self, image) * 1.01)
+    network = a_network(CONFIGS["whole"])
+    with caplog.at_level(logging.WARNING):
+        placed = place(network, CPU, "fp32")
+    assert not isinstance(placed, FusedNetwork)
+    assert "of a 10-bit code" in caplog.text
+
+
+def test_bf16_is_refused_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.device.cpu_has_bf16", lambda: False)
+    with pytest.raises(UsageError, match="bf16"):
+        resolve_precision("bf16", CPU)
+
+
+def test_bf16_is_refused_on_cuda() -> None:
+    with pytest.raises(UsageError, match="fp16"):
+        resolve_precision("bf16", torch.device("cuda", 0))
