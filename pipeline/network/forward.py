@@ -39,7 +39,7 @@ def place(network: Network, device: torch.device, precision: Precision) -> Netwo
 
 def eager(network: HDRUNet) -> Network:
     """PyTorch's operators, one after the other."""
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
 
     def run(signal: Tensor) -> Tensor:
         output: Tensor = network(signal.contiguous(memory_format=torch.channels_last))

@@ -172,7 +172,9 @@ class _Convolution:
         padding = [weight.shape[-1] // 2] * 2
         size = [1, weight.shape[1], _PACKED_FOR, _PACKED_FOR]
         weight = weight.contiguous(memory_format=torch.channels_last).to_mkldnn()
-        packed = torch._C._nn.mkldnn_reorder_conv2d_weight(weight, padding, [stride] * 2, [1, 1], 1, size)
+        # Its type stub lacks the last argument.
+        pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        packed = pack(weight, padding, [stride] * 2, [1, 1], 1, size)
         self._convolution = packed, bias, padding, [stride] * 2, [1, 1], 1
         self._after = after, [0.1] if after == "leaky_relu" else [], ""
 
@@ -189,18 +191,19 @@ class _Convolution:
         return self._with(features, others, "add", 1.0)
 
     def _with(self, features: Tensor, others: Tensor, what: str, alpha: float | None) -> Tensor:
-        after = what, alpha, None, [], None
+        after: tuple[Any, ...] = what, alpha, None, [], None
         output: Tensor = _ops._convolution_pointwise.binary(features, others, *self._convolution, *after)
         return output
 
     def added_to(self, total: Tensor, features: Tensor) -> Tensor:
         """total += conv(features)"""
-        after = "add", 1.0, None, [], None
+        after: tuple[Any, ...] = "add", 1.0, None, [], None
         output: Tensor = _ops._convolution_pointwise_.binary(total, features, *self._convolution, *after)
         return output
 
 
-def _convolution(conv: nn.Conv2d, dtype: torch.dtype, after: str = "none", shift: float = 0.0) -> _Convolution:
+def _convolution(conv: nn.Module, dtype: torch.dtype, after: str = "none", shift: float = 0.0) -> _Convolution:
+    assert isinstance(conv, nn.Conv2d)
     assert conv.bias is not None
     return _Convolution(conv.weight.detach().to(dtype), (conv.bias.detach() + shift).to(dtype), conv.stride[0], after)
 
@@ -258,7 +261,8 @@ class _Modulation:
 class _Block:
     """A ResidualBlock: features, condition -> [features]"""
 
-    def __init__(self, block: ResidualBlock, dtype: torch.dtype) -> None:
+    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
+        assert isinstance(block, ResidualBlock)
         self._modulation1 = _Modulation(block.modulation1, dtype)
         self._conv1 = _convolution(block.conv1, dtype, "relu")
         self._modulation2, self._conv2 = _Modulation(block.modulation2, dtype), _convolution(block.conv2, dtype)
