@@ -179,6 +179,9 @@ class Start:
     """A weights file, `bundled`, or empty: random."""
     identity: bool = False
     """Random weights, but the first output is the input."""
+    weighting: str = ""
+    """A weights file, or `bundled`, whose weighting network is taken, and its last bias; G starts as that constant. For
+    weights whose U-Net is shut: the first output is theirs, with a U-Net that can learn."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ class Config:
 _FREE = {
     *("run.output", "run.iterations", "run.minutes", "run.log_every", "run.validate_every", "run.checkpoint_minutes"),
     *("run.pictures", "data.workers", "data.cache", "data.validation_views", "data.validation_size"),
-    *("compute.device", "compute.threads", "compute.compile", "start.weights", "source"),
+    *("compute.device", "compute.threads", "compute.compile", "start.weights", "start.weighting", "source"),
 }
 """May differ between the parts of one run. (Sources may move: the hash of their pictures is compared instead.)"""
 
@@ -246,7 +249,11 @@ def load_config(name: str | Path, settings: Iterable[str] = ()) -> Config:
     config = build(Config, document, "")
     sources = tuple(replace(each, path=str(folder / each.path)) for each in config.source)
     run = replace(config.run, output=str(folder / config.run.output))
-    start = config.start
-    if start.weights not in ("", "bundled"):
-        start = replace(start, weights=str(folder / start.weights))
+    start = replace(
+        config.start, weights=_file(config.start.weights, folder), weighting=_file(config.start.weighting, folder)
+    )
     return replace(config, source=sources, run=run, start=start)
+
+
+def _file(weights: str, folder: Path) -> str:
+    return weights if weights in ("", "bundled") else str(folder / weights)

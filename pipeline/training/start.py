@@ -48,17 +48,31 @@ def train(config: Config, resume: bool = False, check: bool = False) -> int:
 
 def make_network(config: Config) -> HDRUNet:
     """The network of a configuration with the weights that it starts with. Raises ConfigError, WeightsError."""
-    weights = config.start.weights
-    if weights:
-        network = load_network(None if weights == "bundled" else weights)
-        if network.config != config.network:
-            raise ConfigError(f"{weights} are weights of {network.config}, not of [network]", "change [network]")
-        return network.requires_grad_(True).train()
-    network = HDRUNet(config.network)
-    if config.start.identity:
+    network = _loaded(config.start.weights, config) if config.start.weights else HDRUNet(config.network)
+    if config.start.weighting:
+        _take_weighting(network, _loaded(config.start.weighting, config))
+    elif config.start.identity and not config.start.weights:
         last = [network.to_rgb] if network.weighting is None else [network.to_rgb, network.weighting.to_weights]
         for layer in last:
             assert layer.bias is not None
             nn.init.zeros_(layer.weight)
             nn.init.constant_(layer.bias, 0.0 if layer is network.to_rgb else 1.0)
-    return network.train()
+    return network.requires_grad_(True).train()
+
+
+def _loaded(weights: str, config: Config) -> HDRUNet:
+    network = load_network(None if weights == "bundled" else weights)
+    if network.config != config.network:
+        raise ConfigError(f"{weights} are weights of {network.config}, not of [network]", "change [network]")
+    return network
+
+
+def _take_weighting(network: HDRUNet, other: HDRUNet) -> None:
+    if network.weighting is None or other.weighting is None:
+        raise ConfigError("start.weighting needs a network with weighting", "set network.weighting=true")
+    network.weighting.load_state_dict(other.weighting.state_dict())
+    assert network.to_rgb.bias is not None
+    assert other.to_rgb.bias is not None
+    with torch.no_grad():
+        network.to_rgb.weight.zero_()
+        network.to_rgb.bias.copy_(other.to_rgb.bias)

@@ -20,6 +20,7 @@ import torch
 from hdrunet_video import load_network
 from hdrunet_video.errors import ConfigError, RetryError
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.weights import save_network
 from hdrunet_video.training import checkpoint
 from hdrunet_video.training.__main__ import main
 from hdrunet_video.training.config import Loss, Optimizer, Schedule, load_config
@@ -201,6 +202,34 @@ def test_the_first_output_may_be_the_input(tiny: Tiny) -> None:
     assert torch.equal(network(image), image)
     with pytest.raises(ConfigError, match="are weights of"):
         make_network(load_config(tiny("run"), ["start.weights=bundled"]))
+
+
+def test_starting_with_the_weighting_of_weights_whose_unet_is_shut(tiny: Tiny, tmp_path: Path) -> None:
+    """The first output is that of the weights, and the U-Net can learn."""
+    config = load_config(tiny("run"))
+    torch.manual_seed(4)
+    shut = make_network(config)
+    with torch.no_grad():
+        shut.decode_full.bias.fill_(-100.0)
+    save_network(shut, tmp_path / "shut.safetensors")
+    network = make_network(load_config(tiny("run"), ["start.weighting=shut.safetensors"]))
+    picture = torch.rand(1, 3, 12, 16)
+    output = network(picture)
+    assert torch.equal(output, shut(picture))
+    output.sum().backward()
+    assert network.to_rgb.weight.grad.abs().sum() > 0
+    assert shut.to_rgb.weight.grad is None
+    with torch.no_grad():
+        network.to_rgb.weight.fill_(0.1)
+    assert not torch.equal(network(picture), shut(picture))
+
+
+def test_a_weighting_needs_a_network_that_has_one(tiny: Tiny, tmp_path: Path) -> None:
+    settings = ["network.weighting=false", "start.weighting=without.safetensors"]
+    config = load_config(tiny("run"), settings[:1])
+    save_network(make_network(config), tmp_path / "without.safetensors")
+    with pytest.raises(ConfigError, match="with weighting"):
+        make_network(load_config(tiny("run"), settings))
 
 
 def test_learning_rates() -> None:
