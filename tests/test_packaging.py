@@ -89,7 +89,7 @@ LAYERS = [
     "presets",
     "network.* baselines.*",
     "cut_off index probe",
-    "reader source_color timeline device",
+    "reader nvidia source_color timeline device",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch prefetch progress sample",
     "segments remux container",
     "run",
