@@ -20,13 +20,14 @@ def describe(plan: Plan) -> str:
     """A few lines for a person. Loads the engine and computes a small picture, to say how long it will take."""
     given = facts(plan)
     info, light = plan.info, given["light"]
+    decoder = f", decoded by {plan.job.decoder}" if plan.job.decoder != "software" else ""
     strength = f", strength {light['strength']:g}" if light["strength"] != 1.0 else ""
     rows = [
         (
             str(info.path),
             f"{given['width']}x{given['height']}, {given['frame_rate']:.6g} fps, {given['frames']} frames",
         ),
-        ("", f"{info.codec} {info.format.name}, {_tags(plan)}"),
+        ("", f"{info.codec} {info.format.name}, {_tags(plan)}{decoder}"),
         *(("  assumed", line) for line in plan.assumptions),
         *(("  carried", f"{each.type} {each.codec} {each.language}".rstrip()) for each in info.streams),
         ("preset", f"{plan.preset.name}: {plan.preset.description}"),
@@ -67,6 +68,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "range": plan.color.range.name,
         "assumptions": list(plan.assumptions),
         "deinterlace": plan.deinterlace,
+        "decoder": plan.job.decoder,
         "preset": plan.preset.name,
         "light": {key: getattr(plan.mapping, key) for key in ("white", "peak", "display_gamma", "strength")},
         "device": str(engine.device),

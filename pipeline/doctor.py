@@ -82,11 +82,19 @@ def _weights() -> Iterator[Finding]:
 
 def _presets() -> Iterator[Finding]:
     """Opens every preset's encoder on a small picture."""
+    from .nvidia import check_encoder, is_nvenc
     from .writer import Writer, WriterSpec
 
     for name in preset_names():
         preset = load_preset(name)
         if preset.codec == "exr":
+            continue
+        if is_nvenc(preset.codec):
+            try:
+                check_encoder(preset.codec, preset.pixel_format, preset.options, 256, 144)
+                yield Finding(f"preset {name}", True, f"{preset.codec} {preset.pixel_format}")
+            except (HdrunetError, LookupError) as error:
+                yield Finding(f"preset {name}", False, str(error), "-p hdr10 encodes on the CPU.", optional=True)
             continue
         with TemporaryDirectory() as folder:
             spec = WriterSpec(preset, 64, 64, Fraction(1), Fraction(24), 1000.0)

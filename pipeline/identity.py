@@ -50,6 +50,7 @@ def plan_identity(plan: Plan) -> PlanIdentity:
         "deinterlace": plan.deinterlace,
         "segments": [(segment.start, segment.stop) for segment in plan.segments],
         "keep_going": plan.job.keep_going,
+        "decoder": plan.job.decoder,
         "versions": [*package_versions().values(), _ffmpeg_version()],
     }
     return PlanIdentity(_digest(facts), source, weights)

@@ -16,6 +16,7 @@ from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
 from .errors import InputError, OutputError, UsageError
 from .identity import PlanIdentity, plan_identity
+from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
 from .timeline import Segment, Timeline, cut, make_timeline
@@ -37,6 +38,8 @@ class Job:
     """`table.key=value` laid over the preset."""
     model: str = "hdrunet"
     weights: str = ""
+    decoder: str = "software"
+    """`software`, or `nvdec`."""
     device: str = "auto"
     precision: str = "auto"
     tile: Tile = "auto"
@@ -129,7 +132,10 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     _check_model(job)
     info = probe(job.source)
     _check_not_the_source(job)
-    return decide(job, preset, info)
+    plan = decide(job, preset, info)
+    if writes and is_nvenc(preset.codec):
+        check_encoder(preset.codec, preset.pixel_format, preset.options, info.width, info.height)
+    return plan
 
 
 def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -> Plan:
@@ -145,6 +151,7 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
     deinterlace = job.deinterlace
     if deinterlace == "auto":
         deinterlace = "frame" if info.interlaced else "off"
+    check_decoder(info, job.decoder, deinterlace)
     timeline = make_timeline(info, start, stop, 2 if deinterlace == "field" else 1, (start, stop) != (0, len(info.pts)))
     frames = job.segment_frames or preset.segment_frames
     return Plan(
@@ -247,7 +254,8 @@ def _check_encoder(preset: Preset) -> None:
     except (ValueError, LookupError):
         raise UsageError(
             f"preset {preset.name} needs the encoder {preset.codec}, which this FFmpeg has not",
-            "`hdrunet-video --doctor` lists what there is.",
+            "`hdrunet-video --doctor` lists what there is"
+            + ("; -p hdr10 encodes on the CPU." if is_nvenc(preset.codec) else "."),
         ) from None
     names = [format.name for format in formats]
     if names and preset.pixel_format not in names:

@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument(
         "--model", default="hdrunet", metavar="NAME", help=f"hdrunet, or to compare: {', '.join(MODELS)}"
     )
+    machine.add_argument("--decoder", default="software", choices=("software", "nvdec"), help="nvdec needs NVIDIA")
     machine.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N; several: cuda:0,cuda:1"
     )
@@ -133,6 +134,7 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
         **{name: getattr(flags, name) for name in ("primaries", "range", "chroma_location", "assume_sdr")},
         "keep_going": flags.keep_going,
         "strength": flags.strength,
+        "decoder": flags.decoder,
     }
     return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
 

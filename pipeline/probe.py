@@ -32,7 +32,7 @@ from .index import INTERLACED, Index, index_frames, index_packets
 MAX_PIXELS = 1 << 27
 """Larger pictures are refused: a header of a few bytes must not allocate gigabytes. 16384x8192 is the largest."""
 
-_OPEN_OPTIONS = {
+OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     # Formats that name other files (concat, hls, dash, sdp, image2) are left out: a file called film.mp4 must not
     # make FFmpeg read its neighbours.
@@ -121,7 +121,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     """Open a file for demuxing with everything but plain media refused; FFmpeg's errors become InputError."""
     try:
         # `file:` keeps a name such as a:b.mp4 from being read as a protocol.
-        container = av.open(f"file:{path.absolute()}", options=dict(_OPEN_OPTIONS))
+        container = av.open(f"file:{path.absolute()}", options=dict(OPEN_OPTIONS))
     except PermissionError:
         raise InputError(f"{path} may not be read", "Check its permissions.") from None
     except (av.error.FFmpegError, ValueError):

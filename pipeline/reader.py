@@ -23,7 +23,8 @@ from torch import Tensor
 from .color.spec import ColorSpec, PixelFormat, pixel_format
 from .errors import InputError, RetryError
 from .frame import Frame
-from .probe import VideoInfo, open_media, video_stream
+from .nvidia import decoded_format, open_to_decode
+from .probe import VideoInfo
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Reader:
     deinterlace: str = "off"
     """`off`, `frame` (one frame for each) or `field` (one for each field, twice as many)."""
     keep_going: bool = False
+    decoder: str = "software"
+    """`software`, or `nvdec`, which has passed nvidia.check_decoder."""
     bad_frames: set[int] = field(default_factory=set, init=False)
     """Numbers of the frames so far that were damaged or missing."""
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
@@ -133,8 +136,7 @@ class Reader:
     def _seek(self, start: int, frame_threads: bool) -> tuple[InputContainer, VideoStream]:
         """The file and its stream, placed so that the next pictures lead up to frame `start`."""
         self._stack.close()
-        container: InputContainer = self._stack.enter_context(open_media(self.info.path))
-        stream = video_stream(container, self.info.path, frame_threads)
+        container, stream = self._stack.enter_context(open_to_decode(self.info, self.decoder, frame_threads))
         if start == 0 or not self.info.seekable:
             return container, stream
         target = self.info.pts[start]
@@ -148,8 +150,7 @@ class Reader:
             except av.error.FFmpegError:
                 break
         self._stack.close()
-        container = self._stack.enter_context(open_media(self.info.path))
-        return container, video_stream(container, self.info.path, frame_threads)
+        return self._stack.enter_context(open_to_decode(self.info, self.decoder, frame_threads))
 
     def _first_pts(self, container: InputContainer, stream: VideoStream) -> int:
         """Time of the first picture that decodes from here; a seek may land after the wanted one."""
@@ -189,7 +190,7 @@ class Reader:
                 f"at frame {index}",
                 f"Convert the parts apart: --frames :{index}",
             )
-        if picture.format.name != info.format.name:
+        if picture.format.name != decoded_format(info, self.decoder):
             raise InputError(
                 f"{info.path} changes from {info.format.name} to {picture.format.name} at frame {index}",
                 f"Convert the parts apart: --frames :{index}",

@@ -86,7 +86,9 @@ class Work:
         """Neighbouring segments in one pass: the decoder and the device go on working across their boundaries."""
         plan, start, stop = self.plan, segments[0].start, segments[-1].stop
         with (
-            Reader(plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going) as reader,
+            Reader(
+                plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going, plan.job.decoder
+            ) as reader,
             ThreadPoolExecutor(1, "seal") as background,
             # Decoding, computing and sealing each have a thread; this one encodes.
             closing(prefetch(engine.stream(prefetch(reader)))) as frames,

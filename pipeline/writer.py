@@ -25,7 +25,7 @@ from .errors import HdrunetError, OutputError, RetryError
 from .frame import Frame
 from .receipts import sync
 
-_EVEN = {"libx265": (32, 2), "libsvtav1": (16, 1)}
+_EVEN = {"libx265": (32, 2), "hevc_nvenc": (2, 2), "libsvtav1": (16, 1)}
 """(smallest side, multiple) of encoders that refuse other sizes; the last column and row are repeated to get there."""
 _ODD_SIZES = {"prores": "prores_ks"}
 """Encoders that refuse odd widths, and the slower one that writes the same format at any size."""
@@ -170,6 +170,10 @@ def to_picture(frame: Frame, size: tuple[int, int]) -> VideoFrame:
     if format.name.startswith("rgb48"):
         packed = torch.stack(tuple(_enlarged(plane, shapes[0]) for plane in frame.planes), dim=-1)
         _fill(picture, 0, packed.flatten(1), format)
+    elif format.name.startswith("p0"):
+        luma, *chroma = (_enlarged(plane, shape) for plane, shape in zip(frame.planes, shapes, strict=True))
+        _fill(picture, 0, luma, format)
+        _fill(picture, 1, torch.stack(chroma, dim=-1).flatten(1), format)
     else:
         stored = (1, 2, 0) if format.model == "rgb" else range(len(shapes))  # gbrp is stored G, B, R
         for number, component in enumerate(stored):
@@ -193,7 +197,9 @@ def _fill(picture: VideoFrame, number: int, values: Tensor, format: PixelFormat)
     plane = picture.planes[number]
     dtype = ">u2" if format.name.endswith("be") else "<u2"
     stored = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // 2)
-    stored[: values.shape[0], : values.shape[1]] = values.numpy()
+    # P010 keeps its bits at the top of the 16.
+    shift = 16 - format.depth if format.name.startswith("p0") else 0
+    stored[: values.shape[0], : values.shape[1]] = values.numpy() << shift
 
 
 def write_error(error: Exception, path: Path) -> HdrunetError:

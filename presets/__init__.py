@@ -93,7 +93,7 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "segment.container": ("mov", "mp4", "matroska", "exr"),
     "video.pixel_format": (
         *(f"yuv{chroma}p{depth}le" for chroma in ("420", "422", "444") for depth in (10, 12)),
-        *("yuv444p16le", "gbrp10le", "gbrp12le", "gbrp16le", "rgb48be", "gbrpf32le"),
+        *("p010le", "yuv444p16le", "gbrp10le", "gbrp12le", "gbrp16le", "rgb48be", "gbrpf32le"),
     ),
 }
 _REQUIRED = (

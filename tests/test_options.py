@@ -48,6 +48,7 @@ def test_every_field_of_a_job_has_a_flag() -> None:
         (("--keep-going",), "keep_going", True),
         (("--weights", "w.pth"), "weights", "w.pth"),
         (("--model", "identity"), "model", "identity"),
+        (("--decoder", "nvdec"), "decoder", "nvdec"),
         (("--device", "cuda:1"), "device", "cuda:1"),
         (("--precision", "fp16"), "precision", "fp16"),
         (("--tile", "512x256"), "tile", (512, 256)),

@@ -64,7 +64,7 @@ def written(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_every_preset_is_tested_here() -> None:
-    assert {preset for preset, _ in OUTPUTS} | {"exr"} == set(preset_names())
+    assert {preset for preset, _ in OUTPUTS} | {"exr", "hdr10-nvenc"} == set(preset_names())
 
 
 @pytest.mark.parametrize("output", OUTPUTS, ids="-".join)

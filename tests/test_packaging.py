@@ -89,7 +89,7 @@ LAYERS = [
     "presets",
     "network.* baselines.*",
     "cut_off index probe",
-    "reader source_color timeline device hardware",
+    "reader nvidia source_color timeline device hardware",
     "in_flight",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import av.codec
 import pytest
+import torch
 
 from hdrunet_video.color.spec import ChromaLocation, Matrix, Primaries, Range, Transfer
 from hdrunet_video.errors import PresetError
+from hdrunet_video.nvidia import is_nvenc
 from hdrunet_video.presets import DEFAULT_BY_EXTENSION, load_preset, preset_names, preset_path
 
-NAMES = ["av1", "exr", "ffv1", "hdr10", "hlg", "png16", "prores-4444", "prores-hq"]
+NAMES = ["av1", "exr", "ffv1", "hdr10", "hdr10-nvenc", "hlg", "png16", "prores-4444", "prores-hq"]
 
 
 def test_the_presets_that_come_along() -> None:
@@ -34,6 +36,8 @@ def test_a_bundled_preset_can_be_encoded(name: str) -> None:
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt, context.time_base = 128, 128, preset.pixel_format, Fraction(1, 24)
     context.options = dict(preset.options)
+    if is_nvenc(preset.codec) and not torch.cuda.is_available():
+        pytest.skip("NVENC needs an NVIDIA GPU")
     context.open()
     assert context.is_open
 

@@ -221,7 +221,7 @@ def wounded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     codec, _, many = str(request.param).partition(" ")
     if many:
         # All frames are in flight when the file ends, so the error comes while the decoder is emptied.
-        monkeypatch.setattr("hdrunet_video.reader.video_stream", with_many_threads)
+        monkeypatch.setattr("hdrunet_video.nvidia.video_stream", with_many_threads)
     path = make(tmp_path / "wounded.mov", "-c:v", codec, "-g", "1", "-bf", "0", frames=12)
     offset, size = packets(path)[5]
     data = bytearray(path.read_bytes())

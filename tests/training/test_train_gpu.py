@@ -34,7 +34,7 @@ def script(
         env={**os.environ, "WHEELS": str(folder / "none"), **own, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
@@ -50,6 +50,14 @@ def test_from_nothing_to_a_result_and_on(views: Path, tmp_path: Path) -> None:
     assert result["forward_errors"].keys() == {"fp32", "fp16", "bf16"}
     assert load_network(tmp_path / "out" / "best.safetensors").config.channels == 4
     assert "Held-out scenes" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_trained(views: Path, tmp_path: Path) -> None:
+    done = script(views, tmp_path, DEVICE="cuda")
+    assert done.returncode == 1
+    assert "finds no GPU" in done.stderr
+    assert not (tmp_path / "run" / "run").exists()
 
 
 @pytest.mark.slow
