@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset, preset_names
+from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset
 
 from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
-from .errors import InputError, OutputError, UsageError
+from .errors import InputError, UsageError
 from .identity import PlanIdentity, plan_identity
 from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
+from .target import check_not_the_source, check_target
 from .timeline import Segment, Timeline, cut, make_timeline
 
 if TYPE_CHECKING:
@@ -128,10 +126,10 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     preset = load_preset(_preset_name(job), job.settings)
     checked_mapping(job.white, job.display_gamma, job.peak, preset.color.transfer, job.strength)
     if writes:
-        _check_target(job, preset)
+        check_target(job.target, preset)
     _check_model(job)
     info = probe(job.source)
-    _check_not_the_source(job)
+    check_not_the_source(job.source, job.target)
     plan = decide(job, preset, info)
     if writes and is_nvenc(preset.codec):
         check_encoder(preset.codec, preset.pixel_format, preset.options, info.width, info.height)
@@ -219,56 +217,6 @@ def _preset_name(job: Job) -> str:
     return DEFAULT_BY_EXTENSION[extension]
 
 
-def _check_target(job: Job, preset: Preset) -> None:
-    target, folder = job.target, job.target.parent
-    extension = target.suffix.lower()
-    if extension not in preset.extensions:
-        raise UsageError(
-            f"preset {preset.name} writes {', '.join(preset.extensions)}, not {extension or target.name!r}",
-            f"Presets: {', '.join(preset_names())}; see --list-presets.",
-        )
-    if preset.segment_container == "exr" and not re.search(r"%0\d+d[^%]*$", target.name):
-        raise UsageError(f"{target.name} needs a frame number", f"For example {target.stem}.%06d.exr")
-    if not folder.is_dir():
-        raise OutputError(f"the folder {folder} does not exist", f"mkdir -p {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {folder} may not be written", "Choose another, or change its permissions.")
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
-    check_can_write(preset)
-
-
-def check_can_write(preset: Preset) -> None:
-    """Raise UsageError where this machine lacks what writes the preset."""
-    if preset.codec == "exr":
-        _check_exr_installed()
-    else:
-        _check_encoder(preset)
-
-
-def _check_encoder(preset: Preset) -> None:
-    import av.codec
-
-    try:
-        formats = av.codec.Codec(preset.codec, "w").video_formats or []
-    except (ValueError, LookupError):
-        raise UsageError(
-            f"preset {preset.name} needs the encoder {preset.codec}, which this FFmpeg has not",
-            "`hdrunet-video --doctor` lists what there is"
-            + ("; -p hdr10 encodes on the CPU." if is_nvenc(preset.codec) else "."),
-        ) from None
-    names = [format.name for format in formats]
-    if names and preset.pixel_format not in names:
-        raise UsageError(
-            f"the encoder {preset.codec} does not take {preset.pixel_format}", f"It takes {', '.join(names)}."
-        )
-
-
-def _check_exr_installed() -> None:
-    if find_spec("OpenEXR") is None:
-        raise UsageError("the preset exr needs OpenEXR", "pip install 'hdrunet-video[exr]'")
-
-
 def _check_model(job: Job) -> None:
     from .baselines import MODELS
 
@@ -280,15 +228,6 @@ def _check_model(job: Job) -> None:
         raise UsageError(
             f"--segment-frames {job.segment_frames} must be at least 1", "Leave it out to take the preset's."
         )
-
-
-def _check_not_the_source(job: Job) -> None:
-    try:
-        same = job.target.exists() and os.path.samefile(job.source, job.target)
-    except OSError:
-        same = False
-    if same:
-        raise UsageError(f"{job.target} is the input itself", "Name another output.")
 
 
 def _frame_range(job: Job, count: int) -> tuple[int, int]:

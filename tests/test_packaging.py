@@ -90,7 +90,7 @@ LAYERS = [
     "network.* baselines.*",
     "cut_off index probe",
     "reader nvidia source_color timeline device hardware",
-    "in_flight",
+    "in_flight target",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",
     "segments remux container",

@@ -201,7 +201,7 @@ def _check_source(planned: dict[str, Any], source: Path, whole: bool) -> None:
 
 def restore(document: Document, place: Place, device: str = "") -> Plan:
     """The plan, ready to run; `device` instead of the plan's. Raises PlanError where it would be another here."""
-    from ..job import check_can_write
+    from ..target import check_can_write
 
     plan = decided(document, place, device)
     status = place.source.stat()  # a copy has a time of its own
