@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
     )
     machine.add_argument("--segment-frames", type=int, metavar="N", help="frames that a crash can cost")
+    machine.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest here")
     files = top.add_argument_group("files")
     files.add_argument("-y", "--overwrite", action="store_true", help="replace outputs that exist")
     files.add_argument("-n", "--skip-existing", action="store_true", help="leave outputs that exist, and exit 0")
@@ -102,6 +103,7 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
         **{name: getattr(flags, name) for name in ("precision", "segment_frames", "deinterlace", "matrix")},
         **{name: getattr(flags, name) for name in ("primaries", "range", "chroma_location", "assume_sdr")},
         "keep_going": flags.keep_going,
+        "tune": flags.tune,
     }
     return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
 

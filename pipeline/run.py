@@ -25,6 +25,7 @@ from .progress import Progress, Silent
 from .reader import Reader
 from .segments import Receipt, SegmentStore, claimed, host_name, payload_sha256
 from .timeline import Segment
+from .tune import tune
 from .writer import Writer, WriterSpec, sync, write_error
 
 
@@ -52,6 +53,9 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     progress, started = progress or Silent(), time.monotonic()
     progress.stage("loading")
     engine = make_engine(plan)  # before anything is written: a device or weights that will not do leave no trace
+    if plan.job.model == "hdrunet":
+        progress.stage("tuning")
+        tune(engine, plan.info.width, plan.info.height, len(plan.timeline.pts), plan.job.tune)
     with claimed(plan) as store:
         work = _Work(plan, engine, store, progress, cancelled)
         progress.stage("checking")

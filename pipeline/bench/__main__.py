@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="for all of it (default 300)")
     parser.add_argument("--preset", default="prores-hq", metavar="NAME", help="what the stages encode (prores-hq)")
+    parser.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest")
     parser.add_argument("--json", metavar="FILE", help="write every round of everything")
     parser.add_argument("--trace", metavar="FILE", help="write who was at work when, end to end, as a Chrome trace")
     return parser
@@ -69,7 +70,7 @@ def _run(flags: argparse.Namespace) -> int:
 
     device = resolve_device(flags.device)
     contestants = chosen(device, flags.contestants)
-    request = Request(device, sizes, flags.only, contestants, preset, flags.budget)
+    request = Request(device, sizes, flags.only, contestants, preset, flags.budget, flags.tune)
     timelines: dict[str, Timeline] = {}
     results = measure(request, examine(device), _say, timelines)
     print(tables(results))

@@ -36,6 +36,8 @@ class Request:
     """Of what is encoded."""
     seconds: float
     """The budget."""
+    tune: bool = False
+    """Measure again how many frames at once are fastest."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def measure(request: Request, machine: Machine, say: Say, timelines: dict[str, T
                 pieces.append(Piece(f"network at {size}", rank, partial(contest.run, width, height)))
             if "stages" in request.parts:
                 even = width + width % 2, height + height % 2  # of 4:2:0
-                stages = Stages(machine, request.device, request.preset, Path(folder), *even)
+                stages = Stages(machine, request.device, request.preset, Path(folder), *even, tune=request.tune)
                 pieces.append(Piece(f"stages at {size}", rank, partial(_stages, stages, timelines)))
         budget = Budget(request.seconds, sum(piece.weight for piece in pieces))
         rows: list[Row] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -26,6 +27,7 @@ from ..network.forward import place
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import run_in_tiles
 from ..prefetch import prefetch
+from ..tune import tune
 from .cost import cost
 from .machine import Machine
 from .network import random_network
@@ -51,7 +53,8 @@ class TracedEngine(Engine):
         """As Engine's."""
         if self.timeline is None or self._runtime is not None:
             return super().__call__(frame, out)
-        with self.timeline.span("compute"):
+        thread = threading.current_thread().name
+        with self.timeline.span(f"compute {thread}" if thread.startswith("frame_") else "compute"):
             return super().__call__(frame, out)
 
     def trace(self, timeline: Timeline) -> None:
@@ -73,6 +76,8 @@ class Stages:
     height: int
     network: HDRUNet | None = None
     """None: the bundled weights, so that encoders get real pictures, where safetensors is installed."""
+    tune: bool = False
+    """Measure again how many frames at once are fastest; False takes what was remembered."""
     timeline: Timeline | None = None
     """Of the last run from end to end."""
 
@@ -92,7 +97,9 @@ class Stages:
         count = self._affordable(calls["network"], engine.precision, seconds)
         notes = self._too_long(count)
         few = list(self._synthetic(4))
-        alone = count if self.device.type == "cuda" else 1  # on the CPU a frame alone takes as long as beside others
+        if count >= _FEWEST:
+            tune(engine, self.width, self.height, redo=self.tune)
+        alone = count if self.device.type == "cuda" else engine.at_once
         calls["engine"] = lambda: _each(engine.stream(islice(cycle(few), alone)), alone)
         count = max(count, _FEWEST)
         try:
@@ -102,7 +109,11 @@ class Stages:
         calls = {name: calls[name] for name in _NAMES if name in calls and name not in notes}
         measured = interleave(calls, self.device, until - time.monotonic())
         frames = {"engine": alone, "decode": count, "encode": count, "end to end": count}
-        rows = [self._row(name, measured.get(name), notes, engine.precision, frames.get(name, 1)) for name in _NAMES]
+        at_once = engine.in_flight if self.device.type == "cuda" else engine.at_once
+        rows = [
+            self._row(name, measured.get(name), notes, engine.precision, frames.get(name, 1), at_once)
+            for name in _NAMES
+        ]
         return [row for row in rows if row.seconds or row.note]
 
     def _affordable(self, network: Callable[[], object], precision: str, seconds: float) -> int:
@@ -200,13 +211,17 @@ class Stages:
         planes = to_planes(to_nits(to_signal(source), SDR.primaries, LightMapping()), target)
         return Frame(planes, target.format, target.color, pts)
 
-    def _row(self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int) -> Row:
+    def _row(
+        self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int, at_once: int
+    ) -> Row:
         values = {"upload": _values(_FORMAT, self.width, self.height)}
         values["download"] = 2 * _values(self.preset.format, self.width, self.height)
         with_network = name in ("network", "engine", "end to end")
         note = notes.get(name, "")
         if name == "end to end" and self.timeline is not None:
             note = ", ".join(f"{lane} {share:.0%}" for lane, share in self.timeline.busy().items())
+        if name == "engine" and taken:
+            note = f"{at_once} at once"
         return Row(
             part="end to end" if name == "end to end" else "stage",
             name=name,

@@ -32,7 +32,10 @@ def test_clip_is_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", ["prores-hq", "ffv1"])
-def test_stages(preset: str, tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
+def test_stages(
+    preset: str, tmp_path: Path, machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stages = stages_of(machine, tmp_path, network, preset)
     rows = stages.run(3.0)
     names = ["decode", "colour", "network", "light", "engine", "encode", "end to end"]
@@ -45,7 +48,24 @@ def test_stages(preset: str, tmp_path: Path, machine: Machine, network: HDRUNet)
     assert "compute" in rows[-1].note
     # What was written is a film of as many frames.
     (stream,) = ffprobe(tmp_path / "converted", "-show_streams", "-count_frames")["streams"]
+    assert rows[4].note == "1 at once"
     assert stream["nb_read_frames"] == str(rows[-1].frames)
+
+
+def test_frames_at_once_are_those_that_were_measured(
+    tmp_path: Path, machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("hdrunet_video.tune.choose", lambda seconds, candidates: 2)
+    monkeypatch.setattr("hdrunet_video.tune.sys.platform", "linux")
+    stages = stages_of(machine, tmp_path, network)
+    stages.tune = True
+    rows = {row.name: row for row in stages.run(3.0)}
+    assert rows["engine"].note == "2 at once"
+    assert "compute frame_0" in rows["end to end"].note
+    assert (tmp_path / "hdrunet-video" / "tuning.json").exists()
+    later = {row.name: row for row in stages_of(machine, tmp_path, network).run(3.0)}
+    assert later["engine"].note == "2 at once"
 
 
 def test_what_would_take_too_long_is_left_out(tmp_path: Path, machine: Machine) -> None:
