@@ -99,7 +99,7 @@ def candidates(engine: Engine, width: int, height: int) -> list[int]:
 
 
 def _measure(engine: Engine, width: int, height: int) -> int:
-    frame = _noise(width, height)
+    frame = noise(width, height)
     before, tile = _current(engine), engine.tile
     expected = _last(engine, frame, 1)  # the first frame of all, which is slower
 
@@ -135,7 +135,8 @@ def _set(engine: Engine, count: int) -> None:
         engine.at_once = count
 
 
-def _noise(width: int, height: int) -> Frame:
+def noise(width: int, height: int) -> Frame:
+    """A frame of random integers, 8-bit 4:2:0, BT.709, the same at each call."""
     format = PixelFormat("yuv420p", "yuv", 8, (1, 1))
     color = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
     generator = torch.Generator().manual_seed(0)

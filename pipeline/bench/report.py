@@ -24,6 +24,11 @@ planes. engine: all between the decoder and the encoder, frames in flight. end t
 that arrives at the encoder; its throughput as a share of that of the slowest of decode, engine and encode alone, in the
 same rounds; and how much of the time each lane was at work."""
 
+CURVE_NOTES = """\
+time over size: the engine, frame by frame; x least: of the least time a pixel that was measured for a picture computed
+whole. `in turns`: the largest of these whole and in tiles, in the same rounds. memory over length: the most that torch
+had allocated on a card, or the whole process on a CPU, light mapping alone (the network keeps nothing)."""
+
 
 def tables(results: Results) -> str:
     """Everything that was measured."""
@@ -32,6 +37,9 @@ def tables(results: Results) -> str:
         parts += [_network(results), NOTES]
     if results.of("stage"):
         parts += [_stages(results), STAGE_NOTES]
+    if results.of("sizes"):
+        parts += [_pixels(results), _films(results), CURVE_NOTES]
+    parts += [f"{row.name} failed: {row.note}" for row in results.of("failed")]
     return "\n\n".join(parts)
 
 
@@ -96,6 +104,37 @@ def _stages(results: Results) -> str:
             ]
         )
     return table(head, lines)
+
+
+def _pixels(results: Results) -> str:
+    head = ["time over size", "size", "rounds", "min ms", "median", "max", "ns/pixel", "x least", "MiB"]
+    rows = results.of("sizes")
+    least = min((_a_pixel(row) for row in rows if row.seconds and row.name.startswith("whole")), default=0.0)
+    lines = []
+    for row in rows:
+        if not row.seconds:
+            lines.append([row.name, _size(row), row.note])
+            continue
+        share = f"{_a_pixel(row) / least:.2f}" if least else ""
+        rounds = str(len(row.seconds))
+        lines.append([row.name, _size(row), rounds, *_times(row), f"{_a_pixel(row) * 1e9:.4g}", share, _mib(row)])
+    return table(head, lines)
+
+
+def _films(results: Results) -> str:
+    head = ["memory over length", "size", "frames", "ms a frame", "MiB"]
+    return table(
+        head,
+        [
+            [row.name, _size(row), str(row.frames), f"{row.median * 1e3:.4g}" if row.seconds else row.note, _mib(row)]
+            for row in results.of("frames")
+        ],
+    )
+
+
+def _a_pixel(row: Row) -> float:
+    """Seconds."""
+    return row.median / (row.width * row.height)
 
 
 def overlap(whole: Row, stages: Sequence[Row]) -> tuple[str, float]:

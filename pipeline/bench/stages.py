@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import cycle, islice
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from hdrunet_video.presets import Preset
 
 from ..color.convert import Target, to_planes, to_signal
 from ..color.light import LightMapping
-from ..color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
+from ..color.spec import PixelFormat
 from ..color.tone import measure, to_nits
 from ..engine import Engine
 from ..frame import Frame
@@ -27,7 +27,7 @@ from ..network.forward import place
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import run_in_tiles
 from ..prefetch import prefetch
-from ..tune import tune
+from ..tune import noise, tune
 from .cost import cost
 from .machine import Machine
 from .network import random_network
@@ -35,8 +35,6 @@ from .results import Row
 from .timeline import Timeline, TracedRuntime
 from .timing import Measured, Meter, OwnTime, interleave
 
-SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
-_FORMAT = PixelFormat("yuv420p", "yuv", 8, (1, 1))
 _FEWEST, _MOST = 6, 96
 """Frames of a film that is measured: the first and the last have less to overlap with."""
 _USE = 0.25
@@ -96,11 +94,11 @@ class Stages:
         calls = dict(self._on_the_device(engine, network))
         count = self._affordable(calls["network"], engine.precision, seconds)
         notes = self._too_long(count)
-        few = list(self._synthetic(4))
+        source = noise(self.width, self.height)
         if count >= _FEWEST:
             tune(engine, self.width, self.height, redo=self.tune)
         alone = count if self.device.type == "cuda" else engine.at_once
-        calls["engine"] = lambda: _each(engine.stream(islice(cycle(few), alone)), alone)
+        calls["engine"] = lambda: _each(engine.stream(repeat(source, alone)), alone)
         count = max(count, _FEWEST)
         try:
             calls |= self._with_files(engine, count)
@@ -131,12 +129,12 @@ class Stages:
 
     def _on_the_device(self, engine: Engine, network: HDRUNet) -> Iterator[tuple[str, Callable[[], object]]]:
         """What a frame goes through, one after the other."""
-        (frame,) = self._synthetic(1)
+        frame = noise(self.width, self.height)
         own = place(network, self.device, "fp16" if engine.precision == "fp16" else "fp32")
         tile, halo = engine.tile_for(self.width, self.height), network.halo
         there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
         signal = to_signal(there)
-        made = to_planes(to_nits(signal, SDR.primaries, engine.mapping), engine.target)
+        made = to_planes(to_nits(signal, frame.color.primaries, engine.mapping), engine.target)
         if self.device.type == "cuda":
             coded = [plane.pin_memory() for plane in frame.planes]
             received = [torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True) for plane in made]
@@ -146,7 +144,7 @@ class Stages:
         yield "network", lambda: own(signal) if tile is None or halo is None else run_in_tiles(own, signal, tile, halo)
 
         def light() -> object:
-            nits = to_nits(signal, SDR.primaries, engine.mapping)
+            nits = to_nits(signal, frame.color.primaries, engine.mapping)
             return measure(nits), to_planes(nits, engine.target)
 
         yield "light", light
@@ -156,13 +154,13 @@ class Stages:
         from ..probe import probe
         from ..reader import Reader
         from ..writer import Writer, WriterSpec
-        from .clip import RATE, make_clip
+        from .clip import RATE, SDR, make_clip
 
         source = self.folder / f"{self.width}x{self.height}.mp4"
         make_clip(source, self.width, self.height, count)
         info = probe(source)
         spec = WriterSpec(self.preset, self.width, self.height, Fraction(1), Fraction(RATE), 1000.0)
-        made = [self._coded(pts) for pts in range(2)]
+        made = self._coded()
 
         def decode() -> OwnTime:
             with Reader(info, SDR, 0, count) as frames:
@@ -171,7 +169,7 @@ class Stages:
         def encode() -> OwnTime:
             out = Writer(self.folder / "encoded", spec)
             started = time.perf_counter()
-            for frame in islice(cycle(made), count):
+            for frame in repeat(made, count):
                 out.write(frame)
             out.close()
             return OwnTime((time.perf_counter() - started) / count)
@@ -197,24 +195,17 @@ class Stages:
 
         return {"decode": decode, "encode": encode, "end to end": all_at_once}
 
-    def _synthetic(self, count: int) -> Iterator[Frame]:
-        generator = torch.Generator().manual_seed(0)
-        for pts in range(count):
-            shapes = _FORMAT.plane_shapes(self.width, self.height)
-            planes = (torch.randint(16, 236, shape, dtype=torch.uint8, generator=generator) for shape in shapes)
-            yield Frame(tuple(planes), _FORMAT, SDR, pts)
-
-    def _coded(self, pts: int) -> Frame:
+    def _coded(self) -> Frame:
         """What an encoder gets, without the network: the light of the source as it is."""
-        (source,) = islice(self._synthetic(pts + 1), pts, None)
+        source = noise(self.width, self.height)
         target = Target(self.preset.color, self.preset.format, self.preset.dither)
-        planes = to_planes(to_nits(to_signal(source), SDR.primaries, LightMapping()), target)
-        return Frame(planes, target.format, target.color, pts)
+        planes = to_planes(to_nits(to_signal(source), source.color.primaries, LightMapping()), target)
+        return Frame(planes, target.format, target.color)
 
     def _row(
         self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int, at_once: int
     ) -> Row:
-        values = {"upload": _values(_FORMAT, self.width, self.height)}
+        values = {"upload": _values(noise(4, 4).format, self.width, self.height)}
         values["download"] = 2 * _values(self.preset.format, self.width, self.height)
         with_network = name in ("network", "engine", "end to end")
         note = notes.get(name, "")

@@ -11,6 +11,7 @@ from hdrunet_video.bench.__main__ import main
 from hdrunet_video.bench.machine import Machine
 from hdrunet_video.bench.report import tables
 from hdrunet_video.bench.results import Results
+from hdrunet_video.errors import RetryError
 from hdrunet_video.network.hdrunet import HDRUNet
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -37,7 +38,10 @@ def test_stages_and_their_trace(
 ) -> None:
     monkeypatch.setattr("hdrunet_video.bench.stages._bundled", lambda: network)
     target = tmp_path / "trace.json"
-    assert main(["--only", "stages", "--sizes", "33x17", "--budget", "3", "--trace", str(target)]) == 0
+    picture = tmp_path / "plot.png"
+    words = ["--only", "stages", "--sizes", "33x17", "--budget", "3", "--trace", str(target), "--plot", str(picture)]
+    assert main(words) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert {"decode", "engine", "encode", "end to end"} <= set(capsys.readouterr().out.replace("|", " ").split("  "))
     processes = [event for event in json.loads(target.read_text())["traceEvents"] if event["name"] == "process_name"]
     assert [event["args"]["name"] for event in processes] == ["34x18"]  # even, for 4:2:0
@@ -62,6 +66,25 @@ def test_wrong_flags(words: list[str], message: str, capsys: pytest.CaptureFixtu
     assert len(lines) == 2
     assert message in lines[0]
     assert lines[1].startswith("hint: ")
+
+
+def test_a_plot_needs_pillow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("hdrunet_video.bench.__main__.find_spec", lambda name: None)
+    assert main(["--plot", "plot.png"]) == 2
+    assert "hdrunet-video[bench]" in capsys.readouterr().err
+
+
+def test_what_others_measured_is_kept_where_one_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RetryError("the device was lost")
+
+    monkeypatch.setattr("hdrunet_video.bench.stages.Stages.run", fail)
+    assert main(["--sizes", "12x8", "--contestants", "ours fp32", "--budget", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "stages at 12x8 failed: the device was lost" in said
+    assert "| eager fp32" in said
 
 
 def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
