@@ -40,10 +40,10 @@ __all__ = ["Engine", "Network"]
 
 _log = logging.getLogger(__name__)
 
-BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200}
+_BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200}
 """Peak of a frame from planes to planes. fp32: 1840 to 1980 were measured on a CPU (torch 2.15, 256x144 to
 1280x720). fp16: half the network's share of it, not measured."""
-SHARE_OF_MEMORY = 0.5
+_SHARE_OF_MEMORY = 0.5
 """The rest is for the decoder, the encoder and other programs; running out of it makes tiles smaller."""
 
 
@@ -142,8 +142,16 @@ class Engine:
             return None if self.tile[0] >= width and self.tile[1] >= height else self.tile
         if self.tile == "off" or self._halo is None:
             return None
-        most = int(total_memory(self.device) * SHARE_OF_MEMORY) // BYTES_PER_PIXEL[self.precision]
+        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // _BYTES_PER_PIXEL[self.precision]
         return choose_tile(width, height, self._halo, most)
+
+    def frames_that_fit(self, width: int, height: int) -> int:
+        """Frames of this size that there is memory for at the same time, each in its tiles; at least 1."""
+        tile, halo = self.tile_for(width, height), sum(self._halo or (0, 0))
+        if tile is not None:
+            width, height = min(width, tile[0] + halo), min(height, tile[1] + halo)
+        needed = width * height * _BYTES_PER_PIXEL[self.precision]
+        return max(1, int(total_memory(self.device) * _SHARE_OF_MEMORY) // needed)
 
     @torch.inference_mode()
     def _compute(self, frame: Frame, exact: bool) -> Planes:

@@ -27,7 +27,7 @@ import hdrunet_video
 
 from .color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from .device import total_memory
-from .engine import BYTES_PER_PIXEL, SHARE_OF_MEMORY, Engine
+from .engine import Engine
 from .frame import Frame
 
 logger = logging.getLogger(__name__)
@@ -91,11 +91,8 @@ def candidates(engine: Engine, width: int, height: int) -> list[int]:
     """Numbers of frames at once that threads and memory allow, ascending."""
     if engine.device.type == "cuda":
         return list(_ON_CUDA)
-    tile = engine.tile_for(width, height)
-    pixels = width * height if tile is None else min(width, tile[0] + 192) * min(height, tile[1] + 192)
-    most = int(total_memory(engine.device) * SHARE_OF_MEMORY) // (pixels * BYTES_PER_PIXEL["fp32"])
-    threads = torch.get_num_threads()
-    return [count for count in (1, 2, 4, 8, _MOST) if count == 1 or (count <= threads and count <= most)]
+    most = min(torch.get_num_threads(), engine.frames_that_fit(width, height))
+    return [count for count in (1, 2, 4, 8, _MOST) if count <= most]
 
 
 def _measure(engine: Engine, width: int, height: int) -> int:

@@ -124,9 +124,11 @@ def test_choose_goes_up_as_long_as_it_helps() -> None:
 def test_candidates_fit_in_threads_and_memory(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(small_network())
     assert candidates(engine, 64, 48) == [1, 2, 4]
-    monkeypatch.setattr(tuning, "total_memory", lambda device: 2 * 3 * 64 * 48 * 2200)
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 3 * 64 * 48 * 2200)
     assert candidates(engine, 64, 48) == [1, 2]
-    assert candidates(engine, 6400, 4800) == [1]
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 250 * 250 * 2200)
+    assert engine.tile_for(400, 400) is not None
+    assert candidates(engine, 400, 400) == [1]
 
 
 def test_measured_once_and_remembered(threads: int, faster: list[int], cache: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from itertools import repeat
@@ -50,8 +50,11 @@ class Curves:
     folder: Path
     network: HDRUNet | None = None
     """None: the default network with random weights."""
-    sizes: tuple[Size, ...] = SIZES
-    lengths: tuple[int, ...] = LENGTHS
+    sizes: tuple[Size, ...] = field(default_factory=lambda: SIZES)
+    lengths: tuple[int, ...] = field(default_factory=lambda: LENGTHS)
+    most_rounds: int = 9
+    tiled_from: int = 1280 * 720
+    """Pixels of a picture that is computed in tiles to compare: the halo of a small one is as large as itself."""
 
     def over_pixels(self, seconds: float) -> list[Row]:
         """A row a size: the engine's time of a frame, in tiles where the engine takes tiles. The largest picture that
@@ -72,7 +75,7 @@ class Curves:
             rows += self._times({name: whole}, width, height, (until - time.monotonic()) / 4)
             a_pixel = rows[-1].median / pixels
             largest = (width, height) if tile is None else largest
-        parts = smaller_tile(*largest, None)
+        parts = smaller_tile(*largest, None) if largest[0] * largest[1] >= self.tiled_from else None
         if parts is not None and 4 * a_pixel * largest[0] * largest[1] < until - time.monotonic():
             split = self._engine(network, parts)
             engines = {"whole, in turns": whole, f"tiles {parts[0]}x{parts[1]}, in turns": split}
@@ -87,8 +90,9 @@ class Curves:
         convert, what = self._film(engine)
         convert(self.lengths[0])
         rows: list[Row] = []
+        taken = 0.0
         for length in self.lengths:
-            if rows and rows[-1].median * length > until - time.monotonic():
+            if rows and taken * length > until - time.monotonic():
                 rows.append(Row("frames", "left out", *_FILM, frames=length, note="the time would not do"))
                 continue
             reset_peak(self.device)
@@ -122,7 +126,8 @@ class Curves:
                 pass
             return OwnTime((time.perf_counter() - started) / count)
 
-        measured = interleave({name: partial(compute, each) for name, each in engines.items()}, self.device, seconds)
+        calls = {name: partial(compute, each) for name, each in engines.items()}
+        measured = interleave(calls, self.device, seconds, self.most_rounds)
         return [
             Row("sizes", name, width, height, engines[name].precision, taken.seconds, peak_bytes=taken.peak_bytes)
             for name, taken in measured.items()

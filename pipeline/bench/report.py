@@ -26,8 +26,9 @@ same rounds; and how much of the time each lane was at work."""
 
 CURVE_NOTES = """\
 time over size: the engine, frame by frame; x least: of the least time a pixel that was measured for a picture computed
-whole. `in turns`: the largest of these whole and in tiles, in the same rounds. memory over length: the most that torch
-had allocated on a card, or the whole process on a CPU, light mapping alone (the network keeps nothing)."""
+whole. `in turns`: the largest of these whole and in halves, in the same rounds; x: of the whole. memory over length:
+the most that torch had allocated on a card, or the whole process on a CPU, light mapping alone (the network keeps
+nothing)."""
 
 
 def tables(results: Results) -> str:
@@ -109,15 +110,18 @@ def _stages(results: Results) -> str:
 def _pixels(results: Results) -> str:
     head = ["time over size", "size", "rounds", "min ms", "median", "max", "ns/pixel", "x least", "MiB"]
     rows = results.of("sizes")
-    least = min((_a_pixel(row) for row in rows if row.seconds and row.name.startswith("whole")), default=0.0)
+    least = min((_a_pixel(row) for row in rows if row.seconds and row.name == "whole"), default=0.0)
+    whole = {_size(row): row for row in rows if row.name == "whole, in turns"}
     lines = []
     for row in rows:
         if not row.seconds:
             lines.append([row.name, _size(row), row.note])
             continue
-        share = f"{_a_pixel(row) / least:.2f}" if least else ""
-        rounds = str(len(row.seconds))
-        lines.append([row.name, _size(row), rounds, *_times(row), f"{_a_pixel(row) * 1e9:.4g}", share, _mib(row)])
+        share = _a_pixel(row) / least if least else 0.0
+        if "in turns" in row.name:
+            share = 1 / speedup(row, whole[_size(row)])
+        cells = [str(len(row.seconds)), *_times(row), _digits(_a_pixel(row) * 1e9), f"{share:.2f}", _mib(row)]
+        lines.append([row.name, _size(row), *cells])
     return table(head, lines)
 
 
@@ -126,7 +130,7 @@ def _films(results: Results) -> str:
     return table(
         head,
         [
-            [row.name, _size(row), str(row.frames), f"{row.median * 1e3:.4g}" if row.seconds else row.note, _mib(row)]
+            [row.name, _size(row), str(row.frames), _ms(row.median) if row.seconds else row.note, _mib(row)]
             for row in results.of("frames")
         ],
     )
@@ -172,7 +176,16 @@ def _size(row: Row) -> str:
 
 
 def _times(row: Row) -> list[str]:
-    return [f"{value * 1e3:.4g}" for value in (min(row.seconds), row.median, max(row.seconds))]
+    return [_ms(value) for value in (min(row.seconds), row.median, max(row.seconds))]
+
+
+def _ms(seconds: float) -> str:
+    return _digits(seconds * 1e3)
+
+
+def _digits(value: float) -> str:
+    """Four digits, and never an exponent above the point."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _mib(row: Row) -> str:

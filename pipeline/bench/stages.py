@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -35,7 +35,7 @@ from .results import Row
 from .timeline import Timeline, TracedRuntime
 from .timing import Measured, Meter, OwnTime, interleave
 
-_FEWEST, _MOST = 6, 96
+_FEWEST = 6
 """Frames of a film that is measured: the first and the last have less to overlap with."""
 _USE = 0.25
 """Share of the matrix product's speed that is expected, to see if the time will do."""
@@ -55,11 +55,16 @@ class TracedEngine(Engine):
         with self.timeline.span(f"compute {thread}" if thread.startswith("frame_") else "compute"):
             return super().__call__(frame, out)
 
-    def trace(self, timeline: Timeline) -> None:
-        """Note in `timeline` from now on."""
-        self.timeline = timeline
-        if self._runtime is not None:
+    @contextmanager
+    def traced(self, timeline: Timeline) -> Iterator[None]:
+        """Note in `timeline` what is done inside."""
+        runtime, self.timeline = self._runtime, timeline
+        if runtime is not None:
             self._runtime = TracedRuntime(self.device, timeline)
+        try:
+            yield
+        finally:
+            self.timeline, self._runtime = None, runtime
 
 
 @dataclass
@@ -76,6 +81,9 @@ class Stages:
     """None: the bundled weights, so that encoders get real pictures, where safetensors is installed."""
     tune: bool = False
     """Measure again how many frames at once are fastest; False takes what was remembered."""
+    most_frames: int = 96
+    """Of a film that is made, read and written."""
+    most_rounds: int = 15
     timeline: Timeline | None = None
     """Of the last run from end to end."""
 
@@ -105,7 +113,7 @@ class Stages:
         except ModuleNotFoundError as error:
             notes |= dict.fromkeys(("decode", "encode", "end to end"), f"not installed: {error.name}")
         calls = {name: calls[name] for name in _NAMES if name in calls and name not in notes}
-        measured = interleave(calls, self.device, until - time.monotonic())
+        measured = interleave(calls, self.device, until - time.monotonic(), self.most_rounds)
         frames = {"engine": alone, "decode": count, "encode": count, "end to end": count}
         at_once = engine.in_flight if self.device.type == "cuda" else engine.at_once
         rows = [
@@ -120,7 +128,7 @@ class Stages:
         expected = self._flop / flops / _USE
         if 4 * expected < seconds:
             expected = Meter(self.device).run(network, warm_up=self.device.type == "cuda").seconds[0]
-        return min(_MOST, int(seconds / (4 * expected)))
+        return min(self.most_frames, int(seconds / (4 * expected)))
 
     def _too_long(self, count: int) -> dict[str, str]:
         left_out = "left out: what is left of --budget would not do"
@@ -130,7 +138,7 @@ class Stages:
     def _on_the_device(self, engine: Engine, network: HDRUNet) -> Iterator[tuple[str, Callable[[], object]]]:
         """What a frame goes through, one after the other."""
         frame = noise(self.width, self.height)
-        own = place(network, self.device, "fp16" if engine.precision == "fp16" else "fp32")
+        own = place(network, self.device, engine.precision)
         tile, halo = engine.tile_for(self.width, self.height), network.halo
         there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
         signal = to_signal(there)
@@ -176,9 +184,9 @@ class Stages:
 
         def all_at_once() -> OwnTime:
             self.timeline = timeline = Timeline()
-            engine.trace(timeline)
             out = Writer(self.folder / "converted", spec)
             with (
+                engine.traced(timeline),
                 Reader(info, SDR, 0, count) as decoded,
                 closing(prefetch(engine.stream(prefetch(timeline.each("decode", decoded))))) as frames,
             ):
@@ -189,7 +197,6 @@ class Stages:
                         out.write(frame)
             with timeline.span("encode"):
                 out.close()
-            engine.timeline = None
             # From the first frame that arrives: a film has many more than those that fill the pipeline.
             return OwnTime((time.perf_counter() - first) / (count - 1))
 

@@ -25,11 +25,13 @@ SIZES = ((320, 180), (48, 32), (96, 64))
 
 def curves_of(machine: Machine, folder: Path, network: HDRUNet) -> Curves:
     preset = load_preset("prores-hq")
-    return Curves(machine, torch.device("cpu"), preset, folder, network, sizes=SIZES, lengths=(3, 6))
+    return Curves(
+        machine, torch.device("cpu"), preset, folder, network, sizes=SIZES, lengths=(3, 6), most_rounds=2, tiled_from=0
+    )
 
 
 def test_time_over_size(tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
-    rows = curves_of(machine, tmp_path, network).over_pixels(6.0)
+    rows = curves_of(machine, tmp_path, network).over_pixels(1000.0)
     assert [(row.name, row.width) for row in rows] == [
         *(("whole", 48), ("whole", 96), ("whole", 320)),
         *(("whole, in turns", 320), ("tiles 160x180, in turns", 320)),
@@ -44,18 +46,24 @@ def test_sizes_that_the_time_or_the_memory_will_not_do_for(
     rows = curves_of(machine, tmp_path, network).over_pixels(0.0)
     assert all("of --budget are left" in row.note for row in rows)
     monkeypatch.setattr("hdrunet_video.bench.curves.free_memory", lambda device: 96 * 64 * 2400.0)
-    rows = curves_of(machine, tmp_path, network).over_pixels(3.0)
+    rows = curves_of(machine, tmp_path, network).over_pixels(1000.0)
     assert [row.note for row in rows if row.width == 320] == ["it would not fit in the free memory"]
     assert [row.width for row in rows if row.seconds] == [48, 96, 96, 96]
 
 
 def test_memory_over_length(tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
-    rows = curves_of(machine, tmp_path, network).over_frames(60.0)
+    rows = curves_of(machine, tmp_path, network).over_frames(1000.0)
     assert [(row.name, row.frames) for row in rows] == [("decode, light, encode", 3), ("decode, light, encode", 6)]
     (stream,) = ffprobe(tmp_path / "film", "-show_streams", "-count_frames")["streams"]
     assert stream["nb_read_frames"] == "6"
     if sys.platform == "linux" and rows[0].peak_bytes is not None:
         assert all((row.peak_bytes or 0) > 1 << 20 for row in rows)
+
+
+def test_lengths_that_the_time_will_not_do_for(tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
+    curves = curves_of(machine, tmp_path, network)
+    curves.lengths = (2, 3, 4)
+    assert [bool(row.seconds) for row in curves.over_frames(0.0)] == [True, False, False]
 
 
 def row(part: str, name: str, width: int, *seconds: float, frames: int = 1, note: str = "") -> Row:
