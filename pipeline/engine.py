@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .at_once import compute_at_once
 from .color.convert import Target, to_planes, to_signal
 from .color.light import LightMapping
 from .color.tone import blend, measure, to_nits
@@ -50,6 +51,8 @@ class Engine:
 
     network: an HDRUNet, or any callable (1, 3, H, W) signal -> (1, 3, H, W) signal, which is left as it is.
     What has an attribute `halo` can be tiled (HDRUNet.halo says what it means).
+    in_flight, at_once: frames that `stream` has in work at the same time, on CUDA and on the CPU. They share a CPU's
+    threads and need that many times the memory. The results do not depend on them.
     active: (top, bottom, left, right) of the picture without its bars, for the average light level.
     Raises UsageError for a device, precision or tile that cannot be.
     """
@@ -64,6 +67,7 @@ class Engine:
         precision: str = "auto",
         tile: str | Size = "auto",
         in_flight: int = 3,
+        at_once: int = 1,
         active: tuple[int, int, int, int] | None = None,
     ) -> None:
         self.mapping, self.target, self.active = mapping, target, active
@@ -76,9 +80,9 @@ class Engine:
         self._halo: tuple[int, int] | None = getattr(network, "halo", None)
         self.tile = _checked_tile(tile, self._halo)
         """`auto`, `off`, or (width, height). A device that runs out of memory changes it; see tile_for."""
-        if in_flight < 1:
-            raise UsageError(f"{in_flight} frames in flight are not possible", "give at least 1")
-        self.in_flight = in_flight
+        if min(in_flight, at_once) < 1:
+            raise UsageError(f"{min(in_flight, at_once)} frames in flight are not possible", "give at least 1")
+        self.in_flight, self.at_once = in_flight, at_once
         self._lock = threading.Lock()
         self._warned = False
         self._exact = self._fast = place(network, self.device, self.precision)
@@ -113,13 +117,16 @@ class Engine:
     def stream(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """HDR frames of SDR frames, in order: planes on the host, `light` measured, pts kept.
 
-        On CUDA, in_flight frames are taken before the first is given. Where a frame fails, all before it are
+        Frames in flight, or at once, are taken before the first is given. Where a frame fails, all before it are
         given first. Raises RetryError where memory does not do or the device was lost; a smaller tile, or a
         frame that was computed again, is a warning in the log.
         """
         if self._runtime is not None:
             in_flight = FramesInFlight(self._compute, self._finish, self._runtime, self.in_flight)
             yield from in_flight.stream(frames)
+            return
+        if self.at_once > 1:
+            yield from compute_at_once(self, frames, self.at_once)
             return
         for frame in frames:
             yield self(frame)
@@ -134,9 +141,19 @@ class Engine:
             return None if self.tile[0] >= width and self.tile[1] >= height else self.tile
         if self.tile == "off" or self._halo is None:
             return None
-        needed: int = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
-        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // needed
+        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // self._bytes_per_pixel
         return choose_tile(width, height, self._halo, most)
+
+    def frames_that_fit(self, width: int, height: int) -> int:
+        """Frames of this size that there is memory for at the same time, each in its tiles; at least 1."""
+        tile, halo = self.tile_for(width, height), sum(self._halo or (0, 0))
+        if tile is not None:
+            width, height = min(width, tile[0] + halo), min(height, tile[1] + halo)
+        return max(1, int(total_memory(self.device) * _SHARE_OF_MEMORY) // (width * height * self._bytes_per_pixel))
+
+    @property
+    def _bytes_per_pixel(self) -> int:
+        return getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
 
     @torch.inference_mode()
     def _compute(self, frame: Frame, exact: bool) -> Planes:

@@ -59,6 +59,8 @@ class Job:
     chroma_location: str = ""
     assume_sdr: bool = False
     keep_going: bool = False
+    tune: bool = False
+    """Measure again how many frames at once suit the machine; no other result, only another speed."""
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
     )
     machine.add_argument("--segment-frames", type=int, metavar="N", help="frames that a crash can cost")
+    machine.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest here")
     files = top.add_argument_group("files")
     files.add_argument("-y", "--overwrite", action="store_true", help="replace outputs that exist")
     files.add_argument("-n", "--skip-existing", action="store_true", help="leave outputs that exist, and exit 0")
@@ -135,6 +136,7 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
         "keep_going": flags.keep_going,
         "strength": flags.strength,
         "decoder": flags.decoder,
+        "tune": flags.tune,
     }
     return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
 

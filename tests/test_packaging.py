@@ -89,11 +89,11 @@ LAYERS = [
     "presets",
     "network.* baselines.*",
     "cut_off index probe",
-    "reader nvidia source_color timeline device hardware",
+    "reader nvidia source_color timeline device hardware at_once",
     "in_flight target",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",
-    "segments remux container",
+    "segments remux container tune",
     "work",
     "run",
     "options",

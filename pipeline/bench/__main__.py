@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import HdrunetError, OutputError, UsageError
@@ -13,7 +14,7 @@ from ..errors import HdrunetError, OutputError, UsageError
 _DESCRIPTION = """Measure the network alone, every stage and the whole pipeline on this machine, in turns with the plain
 network and other runtimes. What is not installed is named (pip install 'hdrunet-video[bench]' brings it); what would
 not end within the budget or not fit in the memory is left out, and named."""
-PARTS = ("network", "stages")
+PARTS = ("network", "stages", "curves")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,12 +34,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m hdrunet_video.bench", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--sizes", nargs="+", default=["480x270", "1920x1080", "3840x2160"], metavar="WxH")
-    parser.add_argument("--only", nargs="+", default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--only", nargs="+", default=list(PARTS[:2]), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--curves", action="store_true", help="also time over size up to 8K, memory over length")
     parser.add_argument("--contestants", nargs="+", default=[], metavar="NAME", help="of the network; default: all")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="for all of it (default 300)")
     parser.add_argument("--preset", default="prores-hq", metavar="NAME", help="what the stages encode (prores-hq)")
+    parser.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest")
     parser.add_argument("--json", metavar="FILE", help="write every round of everything")
+    parser.add_argument("--plot", metavar="FILE", help="write bars and curves as a PNG (needs Pillow)")
     parser.add_argument("--trace", metavar="FILE", help="write who was at work when, end to end, as a Chrome trace")
     return parser
 
@@ -50,9 +54,13 @@ def _run(flags: argparse.Namespace) -> int:
             raise UsageError(f"there is no part {part!r}", f"--only takes {', '.join(PARTS)}")
     if not flags.budget > 0:
         raise UsageError(f"--budget {flags.budget:g} leaves no time", "For example --budget 60")
-    for name in (flags.json, flags.trace):
+    for name in (flags.json, flags.trace, flags.plot):
         if name is not None and not Path(name).absolute().parent.is_dir():
             raise OutputError(f"the folder of {name} does not exist", f"mkdir -p {Path(name).parent}")
+
+    if flags.plot is not None and find_spec("PIL") is None:
+        raise UsageError("--plot needs Pillow", "pip install 'hdrunet-video[bench]'")
+    parts = [*flags.only, *(["curves"] if flags.curves and "curves" not in flags.only else [])]
 
     from hdrunet_video.presets import load_preset
 
@@ -69,12 +77,16 @@ def _run(flags: argparse.Namespace) -> int:
 
     device = resolve_device(flags.device)
     contestants = chosen(device, flags.contestants)
-    request = Request(device, sizes, flags.only, contestants, preset, flags.budget)
+    request = Request(device, sizes, parts, contestants, preset, flags.budget, flags.tune)
     timelines: dict[str, Timeline] = {}
     results = measure(request, examine(device), _say, timelines)
     print(tables(results))
     if flags.json is not None:
         _write(Path(flags.json), json.dumps(results.as_dict(), indent=1).encode())
+    if flags.plot is not None:
+        from .plot import plot
+
+        _write(Path(flags.plot), plot(results))
     if flags.trace is not None:
         _write(Path(flags.trace), chrome_trace(timelines))
     return 0

@@ -10,8 +10,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from ..color.spec import Matrix, Primaries, Range, Transfer
+from ..color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer
 
+SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
+"""What its integers mean."""
 RATE = 24
 _CELL, _STEP = 16, 4
 
@@ -28,8 +30,8 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 2 * across, 2 * down, "yuv420p"
         context = stream.codec_context
-        context.color_primaries, context.color_trc = Primaries.BT709, Transfer.BT709
-        context.colorspace, context.color_range = Matrix.BT709, Range.LIMITED
+        context.color_primaries, context.color_trc = SDR.primaries, SDR.transfer
+        context.colorspace, context.color_range = SDR.matrix, SDR.range
         chroma = np.full((down, 2 * across), 120, np.uint8)
         for number in range(frames):
             luma = texture[: 2 * down, _STEP * number : _STEP * number + 2 * across]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 import hdrunet_video
 
 from ..device import forbid_tf32, total_memory
+from ..tune import processor
 from .timing import Meter
 
 _SHARE_OF_MEMORY = 0.8
@@ -51,7 +51,7 @@ def examine(device: torch.device) -> Machine:
     """Measure the machine's limits; takes some seconds."""
     forbid_tf32()
     cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else _processor()
+    name = torch.cuda.get_device_name(device) if cuda else processor()
     precisions = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     if not cuda:
         del precisions["fp16"]  # nothing computes in it on a CPU
@@ -100,9 +100,3 @@ def _fastest(device: torch.device, call: Callable[[], object]) -> float:
     meter = Meter(device)
     meter.run(call, warm_up=True)
     return min(meter.run(call, repeats=2).seconds[0] for _ in range(_ROUNDS))
-
-
-def _processor() -> str:
-    with suppress(OSError, IndexError):
-        return Path("/proc/cpuinfo").read_text().split("model name")[1].split("\n")[0].strip(" \t:")
-    return platform.processor() or platform.machine()

@@ -12,6 +12,8 @@ import torch
 
 from hdrunet_video.presets import Preset
 
+from ..errors import HdrunetError
+from .curves import Curves
 from .machine import Machine
 from .network import Contest, Contestant
 from .results import Results, Row
@@ -36,6 +38,8 @@ class Request:
     """Of what is encoded."""
     seconds: float
     """The budget."""
+    tune: bool = False
+    """Measure again how many frames at once are fastest."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,21 @@ def measure(request: Request, machine: Machine, say: Say, timelines: dict[str, T
                 pieces.append(Piece(f"network at {size}", rank, partial(contest.run, width, height)))
             if "stages" in request.parts:
                 even = width + width % 2, height + height % 2  # of 4:2:0
-                stages = Stages(machine, request.device, request.preset, Path(folder), *even)
+                stages = Stages(machine, request.device, request.preset, Path(folder), *even, tune=request.tune)
                 pieces.append(Piece(f"stages at {size}", rank, partial(_stages, stages, timelines)))
+        if "curves" in request.parts:
+            curves = Curves(machine, request.device, request.preset, Path(folder))
+            pieces.append(Piece("memory over the length of a film", 1, curves.over_frames))
+            pieces.append(Piece("time over the size of a picture", 2 * len(request.sizes) + 1, curves.over_pixels))
         budget = Budget(request.seconds, sum(piece.weight for piece in pieces))
         rows: list[Row] = []
         for piece in pieces:
             share = budget.share(piece.weight)
             say(f"{piece.name}, {share:.0f} s")
-            rows += piece.act(share)
+            try:
+                rows += piece.act(share)
+            except HdrunetError as error:  # what others have measured is not to be lost
+                rows.append(Row("failed", piece.name, 0, 0, note=str(error)))
     return Results(machine, tuple(rows))
 
 

@@ -6,7 +6,8 @@ import copy
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import get_args
 
 import torch
@@ -18,17 +19,17 @@ from ..network.forward import Precision, place
 from ..network.hdrunet import HDRUNet, pad_to_multiple
 from ..network.tiles import Network
 from . import runtimes
-from .cost import ITEM_BYTES, cost
+from .cost import ITEM_BYTES, Cost, cost
 from .machine import Machine, free_memory
 from .results import Row
-from .timing import interleave
+from .timing import Measured, interleave
 
 REFERENCE = "eager fp32"
 """The plain network: the others are compared with it, in time and in numbers."""
-_BYTES_PER_PIXEL = 2200
-"""What float32 takes at its peak; see engine.py."""
+_BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200, "bf16": 1200}
+"""What it takes at its peak; see engine.py."""
 _SLOWNESS = 10
-"""How many times the roofline an unknown contestant is expected to take, to see if the time will do."""
+"""How many times as slow as a matrix product of as many operations an unknown contestant is expected to be."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Contestant:
     """Network, (1, 3, H, W), device -> what runs. ImportError: not installed."""
     setup_seconds: float = 1.0
     """What export and compilation are expected to take, to see if the time will do."""
+    keeps: bool = False
+    """True where it holds the memory of its features from one call to the next."""
 
 
 def random_network() -> HDRUNet:
@@ -57,10 +60,13 @@ def contestants(device: torch.device) -> list[Contestant]:
     fast: Precision = "fp16" if cuda else "fp32"
     return [
         Contestant(REFERENCE, "fp32", _eager),
-        *(Contestant(f"ours {precision}", precision, _ours(precision)) for precision in _precisions(device)),
+        *(
+            Contestant(f"ours {precision}", precision, _ours(precision), keeps=cuda)
+            for precision in _precisions(device)
+        ),
         Contestant(f"eager {fast} channels_last", fast, _channels_last),
         Contestant("torch.compile", fast, _compiled, 60.0),
-        *(Contestant(name, precision, _foreign(build), setup) for name, precision, build, setup in _FOREIGN),
+        *(Contestant(name, precision, _foreign(build), setup, True) for name, precision, build, setup in _FOREIGN),
     ]
 
 
@@ -104,7 +110,8 @@ class Contest:
         notes: dict[str, str] = {}
         outputs: dict[str, Tensor] = {}
         for each in self.contestants:
-            notes[each.name] = self._refusal(each, width, height, until - time.monotonic(), len(runs))
+            held = [other for other in self.contestants if other.keeps and other.name in runs]
+            notes[each.name] = self._refusal(each, held, width, height, until - time.monotonic())
             if notes[each.name]:
                 continue
             started = time.monotonic()
@@ -115,48 +122,46 @@ class Contest:
                 runs.pop(each.name, None)
                 notes[each.name] = _why(error)
             self._ready[each.name] = time.monotonic() - started
-        calls = {name: lambda run=run: run(signal) for name, run in runs.items()}
-        failures: dict[str, str] = {}
         measured = interleave(
-            calls,
+            {name: partial(run, signal) for name, run in runs.items()},
             self.device,
             until - time.monotonic(),
-            failed=lambda name, error: failures.update({name: _why(error)}),
+            failed=lambda name, error: notes.update({name: _why(error)}),
         )
-        notes |= failures
-        for name, each_took in measured.items():
-            self._known[name] = each_took.median / (width * height)
+        for name, taken in measured.items():
+            self._known[name] = taken.median / (width * height)
         whole = cost(self.network, width, height)
-        rows = []
-        for each in self.contestants:
-            taken = measured.get(each.name)
-            flops = self.machine.flops.get(each.precision, 0.0)
-            limit = whole.seconds(each.precision, flops, self.machine.bandwidth) if flops else 0.0
-            rows.append(
-                Row(
-                    part="network",
-                    name=each.name,
-                    width=width,
-                    height=height,
-                    precision=each.precision,
-                    seconds=taken.seconds if taken else (),
-                    flop=whole.flop,
-                    bytes=whole.bytes(each.precision),
-                    roofline_seconds=limit,
-                    peak_bytes=taken.peak_bytes if taken else None,
-                    joules=taken.joules if taken else None,
-                    difference=_difference(outputs, each.name),
-                    setup_seconds=self._ready[each.name] if taken else None,
-                    note=notes[each.name],
-                )
+        differences = {name: _difference(output, outputs.get(REFERENCE)) for name, output in outputs.items()}
+        return [
+            replace(
+                self._row(each, whole, measured.get(each.name)),
+                width=width,
+                height=height,
+                difference=differences.get(each.name),
+                note=notes[each.name],
             )
-        return rows
+            for each in self.contestants
+        ]
 
-    def _refusal(self, each: Contestant, width: int, height: int, seconds: float, held: int) -> str:
-        """Why a contestant is left out at a size; empty where it is not."""
+    def _row(self, each: Contestant, whole: Cost, taken: Measured | None) -> Row:
+        flops = self.machine.flops.get(each.precision, 0.0)
+        row = Row("network", each.name, 0, 0, each.precision, flop=whole.flop, bytes=whole.bytes(each.precision))
+        if flops:
+            row = replace(row, roofline_seconds=whole.seconds(each.precision, flops, self.machine.bandwidth))
+        if taken is None:
+            return row
+        return replace(
+            row,
+            seconds=taken.seconds,
+            peak_bytes=taken.peak_bytes,
+            joules=taken.joules,
+            setup_seconds=self._ready[each.name],
+        )
+
+    def _refusal(self, each: Contestant, held: list[Contestant], width: int, height: int, seconds: float) -> str:
+        """Why a contestant is left out at a size, beside those that hold memory; empty where it is not."""
         pixels = width * height
-        # The others may hold on to their features between their turns.
-        if pixels * _BYTES_PER_PIXEL * (1 + held) > free_memory(self.device):
+        if pixels * sum(_BYTES_PER_PIXEL[other.precision] for other in [each, *held]) > free_memory(self.device):
             return "left out: its features and those of the others would not fit in the memory"
         per_pixel = self._known.get(each.name, self._known.get(REFERENCE, 0.0))
         if not per_pixel:
@@ -168,10 +173,8 @@ class Contest:
         return ""
 
 
-def _difference(outputs: dict[str, Tensor], name: str) -> float | None:
-    if name not in outputs or REFERENCE not in outputs:
-        return None
-    return float((outputs[name] - outputs[REFERENCE]).abs().max())
+def _difference(output: Tensor, reference: Tensor | None) -> float | None:
+    return None if reference is None else float((output - reference).abs().max())
 
 
 def _why(error: Exception) -> str:

@@ -24,6 +24,12 @@ planes. engine: all between the decoder and the encoder, frames in flight. end t
 that arrives at the encoder; its throughput as a share of that of the slowest of decode, engine and encode alone, in the
 same rounds; and how much of the time each lane was at work."""
 
+CURVE_NOTES = """\
+time over size: the engine, frame by frame; x least: of the least time a pixel that was measured for a picture computed
+whole. `in turns`: the largest of these whole and in halves, in the same rounds; x: of the whole. memory over length:
+the most that torch had allocated on a card, or the whole process on a CPU, light mapping alone (the network keeps
+nothing)."""
+
 
 def tables(results: Results) -> str:
     """Everything that was measured."""
@@ -32,6 +38,9 @@ def tables(results: Results) -> str:
         parts += [_network(results), NOTES]
     if results.of("stage"):
         parts += [_stages(results), STAGE_NOTES]
+    if results.of("sizes"):
+        parts += [_pixels(results), _films(results), CURVE_NOTES]
+    parts += [f"{row.name} failed: {row.note}" for row in results.of("failed")]
     return "\n\n".join(parts)
 
 
@@ -98,6 +107,40 @@ def _stages(results: Results) -> str:
     return table(head, lines)
 
 
+def _pixels(results: Results) -> str:
+    head = ["time over size", "size", "rounds", "min ms", "median", "max", "ns/pixel", "x least", "MiB"]
+    rows = results.of("sizes")
+    least = min((_a_pixel(row) for row in rows if row.seconds and row.name == "whole"), default=0.0)
+    whole = {_size(row): row for row in rows if row.name == "whole, in turns"}
+    lines = []
+    for row in rows:
+        if not row.seconds:
+            lines.append([row.name, _size(row), row.note])
+            continue
+        share = _a_pixel(row) / least if least else 0.0
+        if "in turns" in row.name:
+            share = 1 / speedup(row, whole[_size(row)])
+        cells = [str(len(row.seconds)), *_times(row), _digits(_a_pixel(row) * 1e9), f"{share:.2f}", _mib(row)]
+        lines.append([row.name, _size(row), *cells])
+    return table(head, lines)
+
+
+def _films(results: Results) -> str:
+    head = ["memory over length", "size", "frames", "ms a frame", "MiB"]
+    return table(
+        head,
+        [
+            [row.name, _size(row), str(row.frames), _ms(row.median) if row.seconds else row.note, _mib(row)]
+            for row in results.of("frames")
+        ],
+    )
+
+
+def _a_pixel(row: Row) -> float:
+    """Seconds."""
+    return row.median / (row.width * row.height)
+
+
 def overlap(whole: Row, stages: Sequence[Row]) -> tuple[str, float]:
     """The slowest of decode, engine and encode, and the throughput of all at once as a share of that one's."""
     alone = [row for row in stages if _size(row) == _size(whole) and row.name in ("decode", "engine", "encode")]
@@ -133,7 +176,16 @@ def _size(row: Row) -> str:
 
 
 def _times(row: Row) -> list[str]:
-    return [f"{value * 1e3:.4g}" for value in (min(row.seconds), row.median, max(row.seconds))]
+    return [_ms(value) for value in (min(row.seconds), row.median, max(row.seconds))]
+
+
+def _ms(seconds: float) -> str:
+    return _digits(seconds * 1e3)
+
+
+def _digits(value: float) -> str:
+    """Four digits, and never an exponent above the point."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _mib(row: Row) -> str:

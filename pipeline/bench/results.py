@@ -14,7 +14,8 @@ class Row:
     """One thing at one size."""
 
     part: str
-    """`network`, `stage`, `end to end`, `sizes` (curve over pixels) or `frames` (curve over the length)."""
+    """`network`, `stage`, `end to end`, `sizes` (curve over pixels), `frames` (curve over the length);
+    `failed` holds pieces of work that ended in an error."""
     name: str
     width: int
     height: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import cycle, islice
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from hdrunet_video.presets import Preset
 
 from ..color.convert import Target, to_planes, to_signal
 from ..color.light import LightMapping
-from ..color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
+from ..color.spec import PixelFormat
 from ..color.tone import measure, to_nits
 from ..engine import Engine
 from ..frame import Frame
@@ -26,6 +27,7 @@ from ..network.forward import place
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import run_in_tiles
 from ..prefetch import prefetch
+from ..tune import noise, tune
 from .cost import cost
 from .machine import Machine
 from .network import random_network
@@ -33,9 +35,7 @@ from .results import Row
 from .timeline import Timeline, TracedRuntime
 from .timing import Measured, Meter, OwnTime, interleave
 
-SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED, ChromaLocation.LEFT)
-_FORMAT = PixelFormat("yuv420p", "yuv", 8, (1, 1))
-_FEWEST, _MOST = 6, 96
+_FEWEST = 6
 """Frames of a film that is measured: the first and the last have less to overlap with."""
 _USE = 0.25
 """Share of the matrix product's speed that is expected, to see if the time will do."""
@@ -51,14 +51,20 @@ class TracedEngine(Engine):
         """As Engine's."""
         if self.timeline is None or self._runtime is not None:
             return super().__call__(frame, out)
-        with self.timeline.span("compute"):
+        thread = threading.current_thread().name
+        with self.timeline.span(f"compute {thread}" if thread.startswith("frame_") else "compute"):
             return super().__call__(frame, out)
 
-    def trace(self, timeline: Timeline) -> None:
-        """Note in `timeline` from now on."""
-        self.timeline = timeline
-        if self._runtime is not None:
+    @contextmanager
+    def traced(self, timeline: Timeline) -> Iterator[None]:
+        """Note in `timeline` what is done inside."""
+        runtime, self.timeline = self._runtime, timeline
+        if runtime is not None:
             self._runtime = TracedRuntime(self.device, timeline)
+        try:
+            yield
+        finally:
+            self.timeline, self._runtime = None, runtime
 
 
 @dataclass
@@ -73,6 +79,11 @@ class Stages:
     height: int
     network: HDRUNet | None = None
     """None: the bundled weights, so that encoders get real pictures, where safetensors is installed."""
+    tune: bool = False
+    """Measure again how many frames at once are fastest; False takes what was remembered."""
+    most_frames: int = 96
+    """Of a film that is made, read and written."""
+    most_rounds: int = 15
     timeline: Timeline | None = None
     """Of the last run from end to end."""
 
@@ -91,18 +102,24 @@ class Stages:
         calls = dict(self._on_the_device(engine, network))
         count = self._affordable(calls["network"], engine.precision, seconds)
         notes = self._too_long(count)
-        few = list(self._synthetic(4))
-        alone = count if self.device.type == "cuda" else 1  # on the CPU a frame alone takes as long as beside others
-        calls["engine"] = lambda: _each(engine.stream(islice(cycle(few), alone)), alone)
+        source = noise(self.width, self.height)
+        if count >= _FEWEST:
+            tune(engine, self.width, self.height, redo=self.tune)
+        alone = count if self.device.type == "cuda" else engine.at_once
+        calls["engine"] = lambda: _each(engine.stream(repeat(source, alone)), alone)
         count = max(count, _FEWEST)
         try:
             calls |= self._with_files(engine, count)
         except ModuleNotFoundError as error:
             notes |= dict.fromkeys(("decode", "encode", "end to end"), f"not installed: {error.name}")
         calls = {name: calls[name] for name in _NAMES if name in calls and name not in notes}
-        measured = interleave(calls, self.device, until - time.monotonic())
+        measured = interleave(calls, self.device, until - time.monotonic(), self.most_rounds)
         frames = {"engine": alone, "decode": count, "encode": count, "end to end": count}
-        rows = [self._row(name, measured.get(name), notes, engine.precision, frames.get(name, 1)) for name in _NAMES]
+        at_once = engine.in_flight if self.device.type == "cuda" else engine.at_once
+        rows = [
+            self._row(name, measured.get(name), notes, engine.precision, frames.get(name, 1), at_once)
+            for name in _NAMES
+        ]
         return [row for row in rows if row.seconds or row.note]
 
     def _affordable(self, network: Callable[[], object], precision: str, seconds: float) -> int:
@@ -111,7 +128,7 @@ class Stages:
         expected = self._flop / flops / _USE
         if 4 * expected < seconds:
             expected = Meter(self.device).run(network, warm_up=self.device.type == "cuda").seconds[0]
-        return min(_MOST, int(seconds / (4 * expected)))
+        return min(self.most_frames, int(seconds / (4 * expected)))
 
     def _too_long(self, count: int) -> dict[str, str]:
         left_out = "left out: what is left of --budget would not do"
@@ -120,12 +137,12 @@ class Stages:
 
     def _on_the_device(self, engine: Engine, network: HDRUNet) -> Iterator[tuple[str, Callable[[], object]]]:
         """What a frame goes through, one after the other."""
-        (frame,) = self._synthetic(1)
-        own = place(network, self.device, "fp16" if engine.precision == "fp16" else "fp32")
+        frame = noise(self.width, self.height)
+        own = place(network, self.device, engine.precision)
         tile, halo = engine.tile_for(self.width, self.height), network.halo
         there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
         signal = to_signal(there)
-        made = to_planes(to_nits(signal, SDR.primaries, engine.mapping), engine.target)
+        made = to_planes(to_nits(signal, frame.color.primaries, engine.mapping), engine.target)
         if self.device.type == "cuda":
             coded = [plane.pin_memory() for plane in frame.planes]
             received = [torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True) for plane in made]
@@ -135,7 +152,7 @@ class Stages:
         yield "network", lambda: own(signal) if tile is None or halo is None else run_in_tiles(own, signal, tile, halo)
 
         def light() -> object:
-            nits = to_nits(signal, SDR.primaries, engine.mapping)
+            nits = to_nits(signal, frame.color.primaries, engine.mapping)
             return measure(nits), to_planes(nits, engine.target)
 
         yield "light", light
@@ -145,13 +162,13 @@ class Stages:
         from ..probe import probe
         from ..reader import Reader
         from ..writer import Writer, WriterSpec
-        from .clip import RATE, make_clip
+        from .clip import RATE, SDR, make_clip
 
         source = self.folder / f"{self.width}x{self.height}.mp4"
         make_clip(source, self.width, self.height, count)
         info = probe(source)
         spec = WriterSpec(self.preset, self.width, self.height, Fraction(1), Fraction(RATE), 1000.0)
-        made = [self._coded(pts) for pts in range(2)]
+        made = self._coded()
 
         def decode() -> OwnTime:
             with Reader(info, SDR, 0, count) as frames:
@@ -160,16 +177,16 @@ class Stages:
         def encode() -> OwnTime:
             out = Writer(self.folder / "encoded", spec)
             started = time.perf_counter()
-            for frame in islice(cycle(made), count):
+            for frame in repeat(made, count):
                 out.write(frame)
             out.close()
             return OwnTime((time.perf_counter() - started) / count)
 
         def all_at_once() -> OwnTime:
             self.timeline = timeline = Timeline()
-            engine.trace(timeline)
             out = Writer(self.folder / "converted", spec)
             with (
+                engine.traced(timeline),
                 Reader(info, SDR, 0, count) as decoded,
                 closing(prefetch(engine.stream(prefetch(timeline.each("decode", decoded))))) as frames,
             ):
@@ -180,33 +197,29 @@ class Stages:
                         out.write(frame)
             with timeline.span("encode"):
                 out.close()
-            engine.timeline = None
             # From the first frame that arrives: a film has many more than those that fill the pipeline.
             return OwnTime((time.perf_counter() - first) / (count - 1))
 
         return {"decode": decode, "encode": encode, "end to end": all_at_once}
 
-    def _synthetic(self, count: int) -> Iterator[Frame]:
-        generator = torch.Generator().manual_seed(0)
-        for pts in range(count):
-            shapes = _FORMAT.plane_shapes(self.width, self.height)
-            planes = (torch.randint(16, 236, shape, dtype=torch.uint8, generator=generator) for shape in shapes)
-            yield Frame(tuple(planes), _FORMAT, SDR, pts)
-
-    def _coded(self, pts: int) -> Frame:
+    def _coded(self) -> Frame:
         """What an encoder gets, without the network: the light of the source as it is."""
-        (source,) = islice(self._synthetic(pts + 1), pts, None)
+        source = noise(self.width, self.height)
         target = Target(self.preset.color, self.preset.format, self.preset.dither)
-        planes = to_planes(to_nits(to_signal(source), SDR.primaries, LightMapping()), target)
-        return Frame(planes, target.format, target.color, pts)
+        planes = to_planes(to_nits(to_signal(source), source.color.primaries, LightMapping()), target)
+        return Frame(planes, target.format, target.color)
 
-    def _row(self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int) -> Row:
-        values = {"upload": _values(_FORMAT, self.width, self.height)}
+    def _row(
+        self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int, at_once: int
+    ) -> Row:
+        values = {"upload": _values(noise(4, 4).format, self.width, self.height)}
         values["download"] = 2 * _values(self.preset.format, self.width, self.height)
         with_network = name in ("network", "engine", "end to end")
         note = notes.get(name, "")
         if name == "end to end" and self.timeline is not None:
             note = ", ".join(f"{lane} {share:.0%}" for lane, share in self.timeline.busy().items())
+        if name == "engine" and taken:
+            note = f"{at_once} at once"
         return Row(
             part="end to end" if name == "end to end" else "stage",
             name=name,

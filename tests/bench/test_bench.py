@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hdrunet_video.bench.__main__ import main
 from hdrunet_video.bench.machine import Machine
 from hdrunet_video.bench.report import tables
 from hdrunet_video.bench.results import Results
+from hdrunet_video.errors import RetryError
 from hdrunet_video.network.hdrunet import HDRUNet
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -36,8 +38,12 @@ def test_stages_and_their_trace(
     tmp_path: Path, network: HDRUNet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("hdrunet_video.bench.stages._bundled", lambda: network)
+    monkeypatch.setattr("hdrunet_video.bench.stages.Stages._affordable", lambda *_: 6)  # however busy the machine is
     target = tmp_path / "trace.json"
-    assert main(["--only", "stages", "--sizes", "33x17", "--budget", "3", "--trace", str(target)]) == 0
+    picture = tmp_path / "plot.png"
+    words = ["--only", "stages", "--sizes", "33x17", "--budget", "0.1", "--trace", str(target), "--plot", str(picture)]
+    assert main(words) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert {"decode", "engine", "encode", "end to end"} <= set(capsys.readouterr().out.replace("|", " ").split("  "))
     processes = [event for event in json.loads(target.read_text())["traceEvents"] if event["name"] == "process_name"]
     assert [event["args"]["name"] for event in processes] == ["34x18"]  # even, for 4:2:0
@@ -64,6 +70,50 @@ def test_wrong_flags(words: list[str], message: str, capsys: pytest.CaptureFixtu
     assert lines[1].startswith("hint: ")
 
 
+def test_a_plot_needs_pillow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("hdrunet_video.bench.__main__.find_spec", lambda name: None)
+    assert main(["--plot", "plot.png"]) == 2
+    assert "hdrunet-video[bench]" in capsys.readouterr().err
+
+
+def test_what_others_measured_is_kept_where_one_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RetryError("the device was lost")
+
+    monkeypatch.setattr("hdrunet_video.bench.stages.Stages.run", fail)
+    assert main(["--sizes", "12x8", "--contestants", "ours fp32", "--budget", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "stages at 12x8 failed: the device was lost" in said
+    assert "| eager fp32" in said
+
+
 def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json", str(tmp_path / "no" / "bench.json")]) == 73
     assert "does not exist" in capsys.readouterr().err
+
+
+def readme_commands() -> list[str]:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    start = "python -m hdrunet_video.bench"
+    return [line.partition(" # ")[0] for line in readme.splitlines() if line.startswith(start)]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_readme_command_runs(
+    command: str, tmp_path: Path, network: HDRUNet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a size and with a budget that suit a test; a later flag overrides an earlier one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hdrunet_video.bench.stages._bundled", lambda: network)
+    monkeypatch.setattr("hdrunet_video.bench.curves.LENGTHS", (3,))
+    words = shlex.split(command)[3:]
+    small = ["--sizes", "16x8", "--budget", "1", *([] if "--contestants" in words else ["--contestants", "ours fp32"])]
+    assert main([*words, *small]) == 0
+    assert "| eager fp32" in capsys.readouterr().out
+    assert all((tmp_path / word).is_file() for word in words if word.endswith((".json", ".png")))
+
+
+def test_there_are_readme_commands() -> None:
+    assert len(readme_commands()) >= 4

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def stages_of(machine: Machine, folder: Path, network: HDRUNet, preset: str = "prores-hq") -> Stages:
-    return Stages(machine, CPU, load_preset(preset), folder, 48, 32, network)
+    return Stages(machine, CPU, load_preset(preset), folder, 48, 32, network, most_frames=8, most_rounds=1)
 
 
 def test_clip_is_what_it_says(tmp_path: Path) -> None:
@@ -32,20 +32,40 @@ def test_clip_is_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", ["prores-hq", "ffv1"])
-def test_stages(preset: str, tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
+def test_stages(
+    preset: str, tmp_path: Path, machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stages = stages_of(machine, tmp_path, network, preset)
-    rows = stages.run(3.0)
+    rows = stages.run(1000.0)
     names = ["decode", "colour", "network", "light", "engine", "encode", "end to end"]
     assert [row.name for row in rows] == names  # nothing is moved where the CPU computes
     assert all(0 < min(row.seconds) <= row.median <= max(row.seconds) for row in rows)
-    assert rows[-1].frames >= 6
+    assert rows[-1].frames == 8
     assert stages.timeline is not None
     assert sum(span.lane == "compute" for span in stages.timeline.spans) == rows[-1].frames
     assert set(stages.timeline.busy()) == {"decode", "compute", "encode"}
     assert "compute" in rows[-1].note
     # What was written is a film of as many frames.
     (stream,) = ffprobe(tmp_path / "converted", "-show_streams", "-count_frames")["streams"]
+    assert rows[4].note == "1 at once"
     assert stream["nb_read_frames"] == str(rows[-1].frames)
+
+
+def test_frames_at_once_are_those_that_were_measured(
+    tmp_path: Path, machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("hdrunet_video.tune.choose", lambda seconds, candidates: 2)
+    monkeypatch.setattr("hdrunet_video.tune.sys.platform", "linux")
+    stages = stages_of(machine, tmp_path, network)
+    stages.tune = True
+    rows = {row.name: row for row in stages.run(1000.0)}
+    assert rows["engine"].note == "2 at once"
+    assert "compute frame_0" in rows["end to end"].note
+    assert (tmp_path / "hdrunet-video" / "tuning.json").exists()
+    later = {row.name: row for row in stages_of(machine, tmp_path, network).run(1000.0)}
+    assert later["engine"].note == "2 at once"
 
 
 def test_what_would_take_too_long_is_left_out(tmp_path: Path, machine: Machine) -> None:
@@ -61,7 +81,7 @@ def test_without_pyav_the_rest_is_measured(
     for name in [name for name in sys.modules if name in ("av", "hdrunet_video.reader", "hdrunet_video.probe")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "av", None)
-    rows = {row.name: row for row in stages_of(machine, tmp_path, network).run(1.0)}
+    rows = {row.name: row for row in stages_of(machine, tmp_path, network).run(1000.0)}
     assert rows["engine"].seconds
     for name in ("decode", "encode", "end to end"):
         assert (rows[name].seconds, rows[name].note) == ((), "not installed: av")

@@ -1,0 +1,258 @@
+"""Several frames at once: the same bytes, and a number that is measured once."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdrunet_video import tune as tuning
+from hdrunet_video.at_once import compute_at_once
+from hdrunet_video.frame import Frame
+from hdrunet_video.job import Job, make_plan
+from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.tune import cache_file, candidates, choose, tune
+from tests.media import convert, sha256
+from tests.test_engine import engine_of, sdr_frame, small_network
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test's own; returns the file in it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.platform", "linux")
+    return tmp_path / "cache" / "hdrunet-video" / "tuning.json"
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Four threads for torch, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield 4
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def faster(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A machine on which two frames at once are fastest; the list holds what was tried."""
+    tried: list[int] = []
+    real = tuning.choose
+
+    def fake(seconds_a_frame: Callable[[int], float], candidates: list[int]) -> int:
+        def seconds(count: int) -> float:
+            tried.append(count)
+            return {1: 2.0, 2: 1.0}.get(count, 3.0) + 0 * seconds_a_frame(count)
+
+        return real(seconds, candidates)
+
+    monkeypatch.setattr(tuning, "choose", fake)
+    return tried
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_bits_do_not_depend_on_the_frames_at_once(count: int, threads: int) -> None:
+    """Nor on the threads a frame has: the whole network, at a size that is no multiple of anything."""
+    network = HDRUNet()
+    frames = [sdr_frame(70, 46, pts) for pts in range(5)]
+    plain = list(engine_of(network).stream(frames))
+    several = list(engine_of(network, at_once=count).stream(frames))
+    for one, other in zip(plain, several, strict=True):
+        assert (one.pts, one.light) == (other.pts, other.light)
+        assert all(map(torch.equal, one.planes, other.planes))
+    assert torch.get_num_threads() == threads
+
+
+def test_frames_are_at_work_together_in_order_and_with_their_share(threads: int) -> None:
+    together = threading.Barrier(2, timeout=20)
+    shares = []
+
+    def compute(frame: Frame) -> Frame:
+        together.wait()
+        shares.append(torch.get_num_threads())
+        time.sleep(0.02 if frame.pts % 2 == 0 else 0)
+        return frame
+
+    made = list(compute_at_once(compute, [sdr_frame(pts=pts) for pts in range(6)], 2))
+    assert [frame.pts for frame in made] == list(range(6))
+    assert set(shares) == {threads // 2}
+    fresh: list[int] = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert fresh == [threads]
+
+
+@pytest.mark.parametrize("fail", [0, 3, 5])
+def test_frames_before_a_failed_one_are_given(fail: int) -> None:
+    def compute(frame: Frame) -> Frame:
+        if frame.pts == fail:
+            raise ZeroDivisionError
+        return frame
+
+    def source() -> Iterator[Frame]:
+        yield from (sdr_frame(pts=pts) for pts in range(4))
+        if fail == 5:
+            raise ZeroDivisionError
+
+    given = []
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        for frame in compute_at_once(compute, source(), 2):
+            given.append(frame.pts)
+    assert given == list(range(min(fail, 4)))
+
+
+def test_closing_ends_the_threads() -> None:
+    frames = compute_at_once(lambda frame: frame, (sdr_frame(pts=pts) for pts in range(100)), 3)
+    assert next(frames).pts == 0
+    frames.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("frame_")]
+
+
+def test_choose_goes_up_as_long_as_it_helps() -> None:
+    seconds = {1: 4.0, 2: 3.0, 4: 2.0, 8: 1.99, 16: 0.1}
+    assert choose(seconds.__getitem__, [1, 2, 4, 8, 16]) == 4
+    assert choose(lambda count: 1.0, [1, 2]) == 1
+    assert choose(lambda count: 1.0 / count, [1]) == 1
+
+
+def test_candidates_fit_in_threads_and_memory(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(small_network())
+    assert candidates(engine, 64, 48) == [1, 2, 4]
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 3 * 64 * 48 * 2200)
+    assert candidates(engine, 64, 48) == [1, 2]
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 250 * 250 * 2200)
+    assert engine.tile_for(400, 400) is not None
+    assert candidates(engine, 400, 400) == [1]
+
+
+def test_measured_once_and_remembered(threads: int, faster: list[int], cache: Path) -> None:
+    engine = engine_of(small_network())
+    assert tune(engine, 64, 48, frames=10) == 1  # too short a film to measure for
+    assert not cache.exists()
+    assert tune(engine, 64, 48, frames=1000) == engine.at_once == 2
+    assert faster == [1, 2, 1, 2, 2, 4, 2, 4]
+    other = engine_of(small_network())
+    assert tune(other, 64, 48) == other.at_once == 2
+    assert tune(other, 64, 50, frames=10) == 2  # another shape is not known: left as it is
+    assert len(faster) == 8
+    assert tune(other, 64, 48, redo=True) == 2
+    assert len(faster) == 16
+    assert list(json.loads(cache.read_text()).values()) == [2]
+    assert [path.name for path in cache.parent.iterdir()] == ["tuning.json"]
+
+
+def test_frames_in_flight_on_cuda_are_chosen(faster: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(small_network(), tile="off")
+    monkeypatch.setattr(tuning, "_key", lambda *_: "a card")
+    engine.device = torch.device("cuda:0")  # its frames are still computed by the CPU
+    assert tune(engine, 64, 48, redo=True) == engine.in_flight == 2
+    assert engine.at_once == 1
+
+
+def test_what_changes_a_bit_is_not_taken(threads: int) -> None:
+    engine = engine_of(small_network())
+    exact = engine._exact
+    calls: list[float] = []
+
+    def differs(signal: torch.Tensor) -> torch.Tensor:
+        """Very fast with two threads or fewer, and wrong."""
+        calls.append(1)
+        if torch.get_num_threads() < 4:
+            return signal
+        time.sleep(0.1)
+        return exact(signal)
+
+    engine._exact = differs
+    assert tune(engine, 24, 16, redo=True) == 1
+    assert len(calls) > 3
+
+
+def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
+    engine = engine_of(small_network())
+    exact = engine._exact
+
+    def hungry(signal: torch.Tensor) -> torch.Tensor:
+        if torch.get_num_threads() < 4 and signal.shape[-1] > 200:
+            raise MemoryError
+        return exact(signal)
+
+    engine._exact = hungry
+    assert tune(engine, 400, 60, redo=True) == 1
+    assert engine.tile == "auto"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[1]",
+        b"7",
+        b'{"KEY": "2"}',
+        b'{"KEY": 0}',
+        b'{"KEY": 99}',
+        b'{"KEY": true}',
+        b"[" * 10**5,
+    ],
+)
+def test_files_that_are_not_ours_are_ignored(content: bytes, cache: Path, faster: list[int], threads: int) -> None:
+    engine = engine_of(small_network())
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(content.replace(b"KEY", tuning._key(engine, 64, 48).encode()))
+    assert tune(engine, 64, 48) == 1
+    assert tune(engine, 64, 48, frames=1000) == 2
+    assert tune(engine_of(small_network()), 64, 48) == 2
+
+
+def test_no_folder_no_file(tmp_path: Path, faster: list[int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file where the folder would be")
+    assert tune(engine_of(small_network()), 64, 48, redo=True) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+    def no_home() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert cache_file() is None
+    assert tune(engine_of(small_network()), 64, 48, redo=True) == 2
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/hdrunet-video/tuning.json"),
+        ("linux", {"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/hdrunet-video/tuning.json"),
+        ("darwin", {}, "/home/me/Library/Caches/hdrunet-video/tuning.json"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/hdrunet-video/tuning.json"),
+    ],
+)
+def test_where_it_is_remembered(
+    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(cache_file()) == expected
+
+
+def test_a_film_has_the_same_bytes_and_the_same_plan(
+    clip: Path, tmp_path: Path, faster: list[int], threads: int, cache: Path
+) -> None:
+    frames = ("--frames", "0:3")
+    convert(clip, tmp_path / "plain.mkv", *frames, model="hdrunet")
+    convert(clip, tmp_path / "tuned.mkv", *frames, "--tune", model="hdrunet")
+    assert faster
+    assert cache.exists()
+    assert sha256(tmp_path / "plain.mkv") == sha256(tmp_path / "tuned.mkv")
+    ids = {make_plan(Job(clip, tmp_path / "x.mkv", tune=each)).identity.plan_id for each in (False, True)}
+    assert len(ids) == 1
