@@ -99,14 +99,9 @@ def strip(width, rows, COLUMNS: tl.constexpr):
 
 @triton.jit
 def taps(weights, INPUTS: tl.constexpr, C: tl.constexpr):
-    """All nine matrices, to be kept."""
-    SIZE: tl.constexpr = INPUTS * C
-    top = matrix(weights, INPUTS, C), matrix(weights + SIZE, INPUTS, C), matrix(weights + 2 * SIZE, INPUTS, C)
-    weights += 3 * SIZE
-    middle = matrix(weights, INPUTS, C), matrix(weights + SIZE, INPUTS, C), matrix(weights + 2 * SIZE, INPUTS, C)
-    weights += 3 * SIZE
-    bottom = matrix(weights, INPUTS, C), matrix(weights + SIZE, INPUTS, C), matrix(weights + 2 * SIZE, INPUTS, C)
-    return top, middle, bottom
+    """The three matrices of a row of weights."""
+    left, center = matrix(weights, INPUTS, C), matrix(weights + INPUTS * C, INPUTS, C)
+    return left, center, matrix(weights + 2 * INPUTS * C, INPUTS, C)
 
 
 @triton.jit

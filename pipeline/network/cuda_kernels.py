@@ -138,12 +138,14 @@ def convolve(
     weights += pixel * 9 * INPUTS * C
     if STRIPS:
         top, column = strip(width, rows, COLUMNS)
-        upper, middle, lower = taps(weights, INPUTS, C)
+        upper = taps(weights, INPUTS, C)
+        middle = taps(weights + 3 * INPUTS * C, INPUTS, C)
+        lower = taps(weights + 6 * INPUTS * C, INPUTS, C)
         nothing = tl.zeros((COLUMNS, C), tl.float32)
         following = add(three(source, top - 1, column, height, width, INPUTS), upper, nothing)
-        pixels = three(source, top, column, height, width, INPUTS)
-        following = add(pixels, middle, following)
-        after = add(pixels, upper, nothing)
+        first = three(source, top, column, height, width, INPUTS)
+        following = add(first, middle, following)
+        after = add(first, upper, nothing)
     for step in range(rows if STRIPS else 1):
         if STRIPS:
             row = top + step
