@@ -14,19 +14,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cuda_weights import pack
+from .cuda_weights import Arguments, pack
 from .hdrunet import HDRUNet, HDRUNetConfig
 
 Buffers = Mapping[str, Tensor]
 _Shapes = dict[str, tuple[int, ...]]
-_Then = tuple[Tensor | None, ...]
 
 _ALIGNMENT = 256
 """Bytes; more than any load wants."""
-_TILE = {"ROWS": 8, "COLUMNS": 16}
+_TILE = {"ROWS": 8, "COLUMNS": 16, "num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
 """Pixels of a program; a square would load less around it, but 16 columns fill the lines of memory."""
-_OPTIONS = {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
+_STRIP = {"ROWS": 1, "COLUMNS": 64, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
+"""Narrow and without a queue of loads, so that two programs share a multiprocessor: one computes, one loads."""
+_PROGRAMS = 2
+"""Of strips, on a multiprocessor: 96 KiB of weights and features each."""
+_ROOM_FOR_STRIPS = 200 << 10
+"""Bytes of shared memory that a multiprocessor needs to hold both: those of H100 and H200 have 227 KiB."""
+_OPTIONAL = (
+    *("skip", "second_skip", "features", "condition", "modulation", "modulation_bias", "modulated"),
+    *("matrix1", "bias1", "mapped", "last", "last_bias", "image", "planes"),
+)
+_ABSENT: Arguments = dict.fromkeys(_OPTIONAL)
 _TRUNKS = {"encoder": 0, "bottleneck": 1, "decoder": 2}
+_SCALES = {"encoder": "half", "bottleneck": "quarter", "decoder": "half"}
 
 
 def supports(config: HDRUNetConfig) -> bool:
@@ -100,8 +110,9 @@ def _layout(
 class Forward:
     """The launches, with weights made ready for them. Features are stored in `dtype`; see the module."""
 
-    def __init__(self, network: HDRUNet, dtype: torch.dtype = torch.float16) -> None:
-        """network: of a configuration that is supported, float32, on the device of the launches."""
+    def __init__(self, network: HDRUNet, dtype: torch.dtype = torch.float16, strips: bool | None = None) -> None:
+        """network: of a configuration that is supported, float32, on the device of the launches.
+        strips: how convolutions of stride 1 are computed, see cuda_convolution; by default where there is room."""
         from . import cuda_kernels
 
         if not supports(network.config):
@@ -109,105 +120,114 @@ class Forward:
         self.config, self.dtype = network.config, dtype
         self._kernels: Any = cuda_kernels
         self._channels = {"N": self.config.channels, "K": self.config.condition_channels, "S": self.config.sft_channels}
+        self._processors, room = _processors(network.stem.weight.device)
+        self._strips = strips if strips is not None else room >= _ROOM_FOR_STRIPS
         with torch.no_grad():
             self._weights = pack(network, dtype)
 
     def __call__(self, given: Buffers) -> None:
         """Computes "output" of "image" on the current stream, without waiting and without new memory."""
-        weights, channels = self._weights, self._channels
-        image, kept, products = given["image"], given["image"], given["products"]
-        size = image.shape[-2:]
-        steering = (*weights["trunk"], *weights["chain"], given.get("trunk"), given.get("condition_full"))
-        weighting = (*weights["weighting"], given.get("weighting"))
-        stem = (*weights["stem"], *weights["stem_modulation"], given["stem"])
-        self._launch("stem", size, image, *stem, *steering, *weighting, **channels)
+        image, kept = given["image"], given["image"]
+        names = {"features": "stem", "trunk": "trunk", "condition": "condition_full", "weighting": "weighting"}
+        results = {argument: given.get(name) for argument, name in names.items()}
+        self._in_tiles("stem", image.shape, image=image, **results, **self._channels)
         if self.config.weighting:
             kept = given["kept"]
-            self._launch("keep", size, given["weighting"], *weights["keep"], image, kept, N=channels["N"])
-        self._convolve("encode_full", given["stem"], given["full"])
+            self._convolve("keep", given["weighting"], {"image": image, "planes": kept})
+        self._convolve("encode_full", given["stem"], {"features": given["full"]})
         if self.config.condition:
-            self._condition(given)
+            features, quarter = given["condition_features"], given["condition_quarter"]
+            self._convolve("to_half", given["trunk"], {"mapped": given["condition_half"]}, slope=0.1, stride=2)
+            self._convolve("to_quarter0", given["trunk"], {"features": features}, slope=0.1, stride=2)
+            self._convolve("to_quarter1", features, {"features": quarter}, slope=1.0, stride=2)
         self._unet(given)
-        last, bias = weights["to_rgb"]
-        source = (given["tail"], *weights["decode_full"])
-        self._launch("convolve_products", size, *source, last, products, N=channels["N"])
-        self._launch("gather", size, products, bias, kept, given["output"])
-
-    def _condition(self, given: Buffers) -> None:
-        """The conditions of half and quarter size, of the condition's trunk."""
-        trunk, half, features = given["trunk"], given["condition_half"], given["condition_features"]
-        channels = {"INPUTS": trunk.shape[-1], "C": trunk.shape[-1], "S": half.shape[-1]}
-        weights = self._weights["to_half"]
-        self._launch("convolve_linear", half.shape, trunk, *weights, half, STRIDE=2, **channels)
-        self._convolve("to_quarter0", trunk, features, slope=0.1, stride=2)
-        self._convolve("to_quarter1", features, given["condition_quarter"], slope=1.0, stride=2)
+        self._convolve("decode_full", given["tail"], {"planes": given["products"]})
+        self._in_tiles("gather", image.shape, products=given["products"], kept=kept, output=given["output"])
 
     def _unet(self, given: Buffers) -> None:
         """From "full" to "tail"."""
         full, half, quarter, last = given["full"], given["half"], given["quarter"], given["quarter_sum"]
         encoder, bottleneck, decoder = self.config.blocks
-        self._convolve("down_half", full, half, stride=2, then=self._first("encoder", given))
+        self._convolve("down_half", full, {"features": half, **self._first("encoder", given)}, stride=2)
         self._trunk("encoder", encoder, half, half, given)
-        self._convolve("down_quarter", half, quarter, stride=2, then=self._first("bottleneck", given))
+        self._convolve("down_quarter", half, {"features": quarter, **self._first("bottleneck", given)}, stride=2)
         self._trunk("bottleneck", bottleneck, quarter, last, given, skip=quarter)
-        self._convolve("up_half", last, half, skip=half, shuffle=True, then=self._first("decoder", given))
+        self._convolve("up_half", last, {"skip": half, "features": half, **self._first("decoder", given)})
         self._trunk("decoder", decoder, half, half, given)
-        tail = given["tail"]
         if self.config.condition:
-            then = (given["condition_full"], *self._weights["tail_modulation"], tail)
-            self._convolve("up_full", half, None, skip=full, shuffle=True, then=then)
+            then = {"condition": given["condition_full"], "modulated": given["tail"]} | self._weights["tail_modulation"]
+            self._convolve("up_full", half, {"skip": full, **then})
         else:
-            self._convolve("up_full", half, tail, skip=full, shuffle=True)
+            self._convolve("up_full", half, {"skip": full, "features": given["tail"]})
 
-    def _first(self, trunk: str, given: Buffers) -> _Then | None:
+    def _first(self, trunk: str, given: Buffers) -> Arguments:
         """The modulation that a trunk begins with, for the convolution before it."""
-        return self._modulation(trunk, 0, 1, "modulated", given) if self.config.blocks[_TRUNKS[trunk]] else None
+        blocks = self.config.blocks[_TRUNKS[trunk]]
+        return self._modulation(trunk, 0, 1, "modulated", given) if blocks else {}
 
-    def _modulation(self, trunk: str, block: int, half: int, result: str, given: Buffers) -> _Then | None:
+    def _modulation(self, trunk: str, block: int, part: int, result: str, given: Buffers) -> Arguments:
+        """What a convolution needs for the modulation that follows; nothing where none does."""
         if not self.config.condition:
-            return None
-        scale = "quarter" if trunk == "bottleneck" else "half"
-        weights = self._weights[f"{trunk}.{block}.modulation{half}"]
-        return given[f"condition_{scale}"], *weights, given[f"{scale}_{result}"]
+            return {}
+        scale = _SCALES[trunk]
+        tensors = {"condition": given[f"condition_{scale}"], "modulated": given[f"{scale}_{result}"]}
+        return tensors | self._weights[f"{trunk}.{block}.modulation{part}"]
 
     def _trunk(
         self, trunk: str, blocks: int, source: Tensor, result: Tensor, given: Buffers, skip: Tensor | None = None
     ) -> None:
         """Residual blocks; `skip` is added to what the last one makes."""
-        scale = "quarter" if trunk == "bottleneck" else "half"
-        inner = given[f"{scale}_residual"]
+        inner = given[f"{_SCALES[trunk]}_residual"]
         for block in range(blocks):
             name, ends = f"{trunk}.{block}", block + 1 == blocks
-            modulated = given[f"{scale}_modulated"] if self.config.condition else source
-            then = self._modulation(trunk, block, 2, "residual", given)
-            self._convolve(f"{name}.conv1", modulated, None if then else inner, then=then)
-            then = None if ends else self._modulation(trunk, block + 1, 1, "modulated", given)
+            modulated = given[f"{_SCALES[trunk]}_modulated"] if self.config.condition else source
+            then = self._modulation(trunk, block, 2, "residual", given) or {"features": inner}
+            self._convolve(f"{name}.conv1", modulated, {**then})
+            then = {} if ends else self._modulation(trunk, block + 1, 1, "modulated", given)
             second = skip if ends else None
-            self._convolve(f"{name}.conv2", inner, result, slope=1.0, skip=source, second_skip=second, then=then)
+            self._convolve(
+                f"{name}.conv2", inner, {"skip": source, "second_skip": second, "features": result, **then}, slope=1.0
+            )
             source = result
 
-    def _convolve(
-        self,
-        name: str,
-        source: Tensor,
-        features: Tensor | None,
-        *,
-        slope: float = 0.0,
-        stride: int = 1,
-        shuffle: bool = False,
-        skip: Tensor | None = None,
-        second_skip: Tensor | None = None,
-        then: _Then | None = None,
-    ) -> None:
-        """One `convolve`; then: condition, weights and bias of a modulation, and its result."""
-        weights, bias = self._weights[name]
+    def _convolve(self, name: str, source: Tensor, tensors: Arguments, *, slope: float = 0.0, stride: int = 1) -> None:
+        """One `convolve`; tensors: by the names of its arguments."""
+        weights = self._weights[name]["weights"]
         assert weights is not None
-        size = [side // stride for side in source.shape[:2]]
+        height, width = (side // stride for side in source.shape[:2])
         fixed = {"SLOPE": slope, "INPUTS": weights.shape[-2], "C": weights.shape[-1], "S": self._channels["S"]}
-        tensors = (source, weights, bias, skip, second_skip, features, *(then or (None,) * 4))
-        self._launch("convolve", size, *tensors, across=4 if shuffle else 1, STRIDE=stride, SHUFFLE=shuffle, **fixed)
+        across, strips = 4 if weights.ndim == 4 else 1, self._strips and stride == 1
+        fixed |= {"STRIDE": stride, "SHUFFLE": across == 4, "STRIPS": strips} | (_STRIP if strips else _TILE)
+        rows, programs = 1, _tiles(height, width)
+        if strips:
+            rows, programs = _strips(height, width, _PROGRAMS * self._processors // across)
+        size = {"height": height, "width": width, "rows": rows}
+        given = _ABSENT | self._weights[name] | tensors
+        self._kernels.convolve[programs, across](source=source, **given, **size, **fixed)
 
-    def _launch(self, name: str, size: Sequence[int], *tensors: Tensor | None, across: int = 1, **fixed: Any) -> None:
-        height, width = size[:2]
-        programs = -(-height // _TILE["ROWS"]) * -(-width // _TILE["COLUMNS"])
-        getattr(self._kernels, name)[programs, across](*tensors, height, width, **fixed, **_TILE, **_OPTIONS)
+    def _in_tiles(self, name: str, shape: Sequence[int], **arguments: Any) -> None:
+        size = {"height": shape[-2], "width": shape[-1]}
+        kernel = getattr(self._kernels, name)
+        kernel[(_tiles(**size),)](**arguments, **self._weights[name], **size, **_TILE)
+
+
+def _tiles(height: int, width: int) -> int:
+    return -(-height // _TILE["ROWS"]) * -(-width // _TILE["COLUMNS"])
+
+
+def _strips(height: int, width: int, programs: int) -> tuple[int, int]:
+    """How high strips are, and how many: so many that all `programs` at once have work, as evenly as it gets; each
+    costs a row more than it makes."""
+    across = -(-width // _STRIP["COLUMNS"])
+    waves = range(1, 9)
+    heights = [-(-height // max(wave * programs // across, 1)) for wave in waves]
+    _, rows = min((wave * (rows + 1), rows) for wave, rows in zip(waves, heights, strict=True))
+    return rows, across * -(-height // rows)
+
+
+def _processors(device: torch.device) -> tuple[int, int]:
+    """Multiprocessors of a device, and the shared memory that a program can have, in bytes."""
+    if device.type != "cuda":
+        return 2, 0
+    properties = torch.cuda.get_device_properties(device)
+    return properties.multi_processor_count, getattr(properties, "shared_memory_per_block_optin", 0)

@@ -1,0 +1,126 @@
+"""What the kernels in `cuda_kernels` are made of: 3x3 convolutions, 1x1 convolutions, modulations.
+
+A 3x3 convolution is computed in one of two ways. In tiles, for any GPU and stride: nine products, each with what
+lies a pixel further, which is loaded nine times. In strips, where a multiprocessor has room for all weights: a
+program goes down some columns row by row, and each row serves the three rows that it is part of.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def matrix(weights, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
+    return tl.load(weights + tl.arange(0, INPUTS)[:, None] * OUTPUTS + tl.arange(0, OUTPUTS)[None, :])
+
+
+@triton.jit
+def vector(bias, OUTPUTS: tl.constexpr):
+    return tl.load(bias + tl.arange(0, OUTPUTS))[None, :]
+
+
+@triton.jit
+def linear(values, weights, bias, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
+    """A 1x1 convolution. Three products of TF32 stand for one of float32; those of float16 are exact anyway."""
+    weights = matrix(weights, INPUTS, OUTPUTS)
+    return tl.dot(values, weights, input_precision="tf32x3") + vector(bias, OUTPUTS)
+
+
+@triton.jit
+def leaky(values, SLOPE: tl.constexpr):
+    return tl.where(values > 0, values, values * SLOPE)
+
+
+@triton.jit
+def modulate(values, condition, weights, bias, C: tl.constexpr, S: tl.constexpr):
+    """values * scale + shift. Weights: scale1, shift1 (S, S) each, scale2, shift2 (S, C); the bias of scale2 holds
+    the 1 that the network adds."""
+    E: tl.constexpr = condition.dtype
+    inner = leaky(linear(condition, weights, bias, S, S), 0.1).to(E)
+    values *= linear(inner, weights + 2 * S * S, bias + 2 * S, S, C)
+    inner = leaky(linear(condition, weights + S * S, bias + S, S, S), 0.1).to(E)
+    return values + linear(inner, weights + 2 * S * S + S * C, bias + 2 * S + C, S, C)
+
+
+@triton.jit
+def tile(height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Row and column of each pixel of this program's tile, and whether it is in the picture."""
+    across = tl.cdiv(width, COLUMNS)
+    tile = tl.program_id(0)
+    pixel = tl.arange(0, ROWS * COLUMNS)
+    row = tile // across * ROWS + pixel // COLUMNS
+    column = tile % across * COLUMNS + pixel % COLUMNS
+    return row, column, (row < height) & (column < width)
+
+
+@triton.jit
+def offsets(row, column, width, C: tl.constexpr):
+    """Of the C channels of each pixel; 64 bits, because a frame can have 2**31 features."""
+    return (row.to(tl.int64) * width + column)[:, None] * C + tl.arange(0, C)[None, :]
+
+
+@triton.jit
+def convolution(
+    source,
+    weights,
+    row,
+    column,
+    height,
+    width,
+    INPUTS: tl.constexpr,
+    C: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """3x3 convolution of `source` (STRIDE times height and width) at row and column, without bias: (PIXELS, C)."""
+    rows, columns = height * STRIDE, width * STRIDE
+    center = source + offsets(row * STRIDE, column * STRIDE, columns, INPUTS)
+    total = tl.zeros((PIXELS, C), tl.float32)
+    for tap in range(9):
+        down, right = tap // 3 - 1, tap % 3 - 1
+        y, x = row * STRIDE + down, column * STRIDE + right
+        inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+        values = tl.load(center + (down * columns + right) * INPUTS, mask=inside[:, None], other=0.0)
+        total = tl.dot(values, matrix(weights + tap * INPUTS * C, INPUTS, C), total, input_precision="tf32x3")
+    return total
+
+
+@triton.jit
+def strip(width, rows, COLUMNS: tl.constexpr):
+    """The first row of each column of this program's strip, `rows` high, and its columns."""
+    across = tl.cdiv(width, COLUMNS)
+    place = tl.program_id(0)
+    top = tl.zeros((COLUMNS,), tl.int32) + place // across * rows
+    return top, place % across * COLUMNS + tl.arange(0, COLUMNS)
+
+
+@triton.jit
+def taps(weights, INPUTS: tl.constexpr, C: tl.constexpr):
+    """The three matrices of a row of weights."""
+    left, center = matrix(weights, INPUTS, C), matrix(weights + INPUTS * C, INPUTS, C)
+    return left, center, matrix(weights + 2 * INPUTS * C, INPUTS, C)
+
+
+@triton.jit
+def _pixels(source, row, column, height, width, INPUTS: tl.constexpr):
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return tl.load(source + offsets(row, column, width, INPUTS), mask=inside[:, None], other=0.0)
+
+
+@triton.jit
+def three(source, row, column, height, width, INPUTS: tl.constexpr):
+    """The pixels of a row that the taps of a row of weights see."""
+    left = _pixels(source, row, column - 1, height, width, INPUTS)
+    center = _pixels(source, row, column, height, width, INPUTS)
+    return left, center, _pixels(source, row, column + 1, height, width, INPUTS)
+
+
+@triton.jit
+def add(pixels, weights, total):
+    """total + the products of three pixels and the three matrices of a row of weights."""
+    total = tl.dot(pixels[0], weights[0], total, input_precision="tf32x3")
+    total = tl.dot(pixels[1], weights[1], total, input_precision="tf32x3")
+    return tl.dot(pixels[2], weights[2], total, input_precision="tf32x3")

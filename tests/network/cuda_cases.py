@@ -1,0 +1,70 @@
+"""Networks and pictures for the tests of the fused network, and the same in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hdrunet_video.color.light import LightMapping
+from hdrunet_video.color.spec import Primaries
+from hdrunet_video.color.tone import to_nits
+from hdrunet_video.color.transfer import pq_inverse_eotf
+from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
+from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+
+ON_GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda", 0) if ON_GPU else torch.device("cpu")
+SMALL = HDRUNetConfig(channels=16, condition_channels=16, sft_channels=16, blocks=(0, 1, 0))
+
+
+def network_of(config: HDRUNetConfig = SMALL, seed: int = 0) -> HDRUNet:
+    """Random weights, and biases too, which new networks have not."""
+    generator = torch.Generator().manual_seed(seed)
+    network = HDRUNet(config).requires_grad_(False).eval()
+    for parameter in network.parameters():
+        spread = 0.1 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+    return network.to(DEVICE)
+
+
+def picture_of(height: int, width: int, seed: int = 1) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def exact(network: HDRUNet, picture: Tensor) -> Tensor:
+    """Float64 on the CPU."""
+    copy = HDRUNet(network.config).double()
+    copy.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        output: Tensor = copy(picture.cpu().double())
+    return output
+
+
+def assert_equal(made: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(made.cpu().double(), expected, rtol=3e-6, atol=3e-6)
+
+
+def computed(
+    network: HDRUNet, picture: Tensor, dtype: torch.dtype = torch.float32, strips: bool | None = None
+) -> Tensor:
+    """By the launches alone, in memory full of NaN."""
+    height, width = picture.shape[-2:]
+    memory = torch.full((workspace_bytes(network.config, height, width, dtype),), 255, dtype=torch.uint8)
+    given = buffers(memory.to(DEVICE), network.config, height, width, dtype)
+    given["image"].copy_(picture)
+    Forward(network, dtype, strips)(given)
+    return given["output"]
+
+
+def features(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def planar(values: Tensor) -> Tensor:
+    """(H, W, C) -> (1, C, H, W), float64 on the CPU."""
+    return values.cpu().double().permute(2, 0, 1).unsqueeze(0)
+
+
+def codes(signal: Tensor) -> Tensor:
+    """10-bit codes of R'G'B' in PQ, not rounded."""
+    return 1023 * pq_inverse_eotf(to_nits(signal.cpu().float(), Primaries.BT709, LightMapping())).double()

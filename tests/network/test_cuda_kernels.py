@@ -1,0 +1,155 @@
+"""The kernels equal PyTorch's operators in float64: in Triton's interpreter, or compiled where there is a GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hdrunet_video.network.cuda import Fused, check_picture
+from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
+from hdrunet_video.network.hdrunet import HDRUNetConfig, PixelModulation
+from hdrunet_video.network.weights import load_network
+from tests.network.cuda_cases import DEVICE, SMALL, assert_equal, codes, computed, exact, network_of, picture_of
+
+pytest.importorskip("triton", reason="Triton is not there for this platform")
+
+BOTH = pytest.mark.parametrize("strips", [False, True], ids=["tiles", "strips"])
+
+
+def features(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def empty(*shape: int) -> Tensor:
+    return torch.full(shape, torch.nan, device=DEVICE)
+
+
+def planar(values: Tensor) -> Tensor:
+    """(H, W, C) -> (1, C, H, W), float64 on the CPU."""
+    return values.cpu().double().permute(2, 0, 1).unsqueeze(0)
+
+
+@BOTH
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (2, 70), (17, 6)])
+def test_equals_float64_at_any_size(size: tuple[int, int], strips: bool) -> None:
+    network, picture = network_of(), picture_of(*size)
+    assert_equal(Fused(Forward(network, torch.float32, strips), DEVICE)(picture), exact(network, picture))
+
+
+@BOTH
+@pytest.mark.parametrize("weighting", [False, True])
+@pytest.mark.parametrize("condition", [False, True])
+def test_equals_float64_for_the_ablations(weighting: bool, condition: bool, strips: bool) -> None:
+    blocks = (0, 2, 1) if strips else (2, 1, 0)
+    config = HDRUNetConfig(weighting, condition, "spatial", 32, 16, 16, blocks)
+    network, picture = network_of(config), picture_of(4, 20)
+    assert_equal(computed(network, picture, strips=strips), exact(network, picture))
+
+
+@BOTH
+def test_equals_float64_with_the_bundled_weights(strips: bool) -> None:
+    network, picture = load_network(device=DEVICE), check_picture()[..., 10:18, 30:46].to(DEVICE)
+    assert_equal(computed(network, picture, strips=strips), exact(network, picture))
+
+
+@pytest.mark.parametrize("weights", ["bundled", "random"])
+def test_float16_is_within_half_a_code(weights: str) -> None:
+    network = load_network(device=DEVICE) if weights == "bundled" else network_of(HDRUNetConfig(), seed=3)
+    if weights == "random":  # a picture, not the depths of black, where a code is a millionth of the signal
+        assert network.weighting is not None
+        assert network.to_rgb.bias is not None
+        network.to_rgb.weight.mul_(0.1)
+        network.to_rgb.bias.fill_(0.7)
+        network.weighting.to_weights.weight.mul_(0.1)
+    picture = check_picture()[..., 12:28, 30:46].to(DEVICE)
+    made = computed(network, picture, torch.float16)
+    assert float((codes(made) - codes(exact(network, picture))).abs().max()) <= 0.5
+
+
+def test_stem() -> None:
+    network, picture = network_of(), picture_of(9, 21)
+    made = {name: empty(9, 21, 16) for name in ("features", "trunk", "condition", "weighting")}
+    forward = Forward(network, torch.float32)
+    forward._in_tiles("stem", picture.shape, image=picture, N=16, K=16, S=16, **made)
+    double, image = network.cpu().double(), picture.cpu().double()
+    assert double.condition is not None
+    assert double.condition.to_full is not None
+    assert double.weighting is not None
+    inner = image
+    for conv in double.condition.trunk:
+        inner = F.leaky_relu(conv(inner), 0.1)
+    assert_equal(planar(made["trunk"]), inner)
+    first, last = double.condition.to_full
+    condition = last(F.leaky_relu(first(inner), 0.1))
+    assert_equal(planar(made["condition"]), condition)
+    assert_equal(planar(made["features"]), double.stem_modulation(F.relu(double.stem(image)), condition))
+    assert_equal(planar(made["weighting"]), F.relu(double.weighting.conv1(image)))
+
+
+@BOTH
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
+def test_convolve(stride: int, slope: float, strips: bool) -> None:
+    network = network_of()
+    forward = Forward(network, torch.float32, strips)
+    source, skip = features(9 * stride, 70 * stride, 16), features(9, 70, 16, seed=1)
+    second, condition, modulated = features(9, 70, 16, seed=2), features(9, 70, 16, seed=3), empty(9, 70, 16)
+    name, conv = ("encode_full", network.encode_full) if stride == 1 else ("down_half", network.down_half)
+    expected = F.leaky_relu(conv.double().cpu()(planar(source)), slope) + planar(skip) + planar(second)
+    tensors = {"skip": skip, "second_skip": second, "features": skip, "condition": condition, "modulated": modulated}
+    then = {name: forward._weights["stem"][name] for name in ("modulation", "modulation_bias")}
+    forward._convolve(name, source, {**tensors, **then}, slope=slope, stride=stride)
+    assert_equal(planar(skip), expected)  # written over what was added
+    part = network.stem_modulation.double().cpu()
+    assert isinstance(part, PixelModulation)
+    assert_equal(planar(modulated), part(expected, planar(condition)))
+
+
+@BOTH
+def test_convolve_and_shuffle(strips: bool) -> None:
+    network = network_of()
+    source, skip, made = features(5, 17, 16), features(10, 34, 16, seed=1), empty(10, 34, 16)
+    forward = Forward(network, torch.float32, strips)
+    forward._convolve("up_half", source, {"skip": skip, "features": made})
+    expected = F.relu(F.pixel_shuffle(network.up_half.double().cpu()(planar(source)), 2)) + planar(skip)
+    assert_equal(planar(made), expected)
+
+
+def test_convolve_and_map() -> None:
+    network = network_of()
+    source, made = features(12, 40, 16), empty(6, 20, 16)
+    Forward(network, torch.float32)._convolve("to_half", source, {"mapped": made}, slope=0.1, stride=2)
+    assert network.condition is not None
+    first, last = network.condition.to_half.double().cpu()
+    assert_equal(planar(made), last(F.leaky_relu(first(planar(source)), 0.1)))
+
+
+@BOTH
+def test_keep(strips: bool) -> None:
+    network, picture = network_of(), picture_of(7, 19)
+    source, made = features(7, 19, 16), empty(3, 7, 19)
+    Forward(network, torch.float32, strips)._convolve("keep", source, {"image": picture, "planes": made})
+    assert network.weighting is not None
+    part = network.weighting.double().cpu()
+    inner = F.relu(part.conv3(F.relu(part.conv2(planar(source)))))
+    assert_equal(made.unsqueeze(0), part.to_weights(inner) * picture.cpu().double())
+
+
+@BOTH
+def test_products_and_gather(strips: bool) -> None:
+    network, kept = network_of(), features(3, 6, 33, seed=4)
+    source, products, made = features(6, 33, 16), empty(27, 6, 33), empty(3, 6, 33)
+    forward = Forward(network, torch.float32, strips)
+    forward._convolve("decode_full", source, {"planes": products})
+    forward._in_tiles("gather", kept.shape, products=products, kept=kept, output=made)
+    double = network.double().cpu()
+    expected = double.to_rgb(F.relu(double.decode_full(planar(source)))) + kept.cpu().double()
+    assert_equal(made.unsqueeze(0), expected)
+
+
+def test_buffers_need_their_memory() -> None:
+    memory = torch.empty(workspace_bytes(SMALL, 4, 4) - 1, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="do not hold"):
+        buffers(memory, SMALL, 4, 4, torch.float16)
