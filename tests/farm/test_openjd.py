@@ -18,6 +18,7 @@ from tests.farm.conftest import OPTIONS
 from tests.media import sha256
 
 OPENJD = str(Path(sys.executable).with_name("openjd"))
+pytestmark = pytest.mark.skipif(not Path(OPENJD).exists(), reason="needs openjd-cli, of the extra [test]")
 
 
 def bundle(film: Path, target: Path, *more: str) -> Path:
