@@ -19,8 +19,6 @@ from .receipts import Receipt, delete, proved, sync, temporary_path, write_whole
 from .timeline import Segment
 from .writer import write_error
 
-SEGMENT_EXTENSIONS = {"mov": ".mov", "mp4": ".mp4", "matroska": ".mkv", "exr": ""}
-"""By the preset's segment container."""
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -29,15 +27,14 @@ class SegmentStore:
 
     def __init__(self, plan: Plan, folder: Path | None = None) -> None:
         self._plan, self.folder = plan, folder or plan.work
-        self._extension = SEGMENT_EXTENSIONS[plan.preset.segment_container]
 
     def path(self, segment: Segment) -> Path:
         """The finished segment: a file, or a folder of one file a frame."""
-        return self.folder / f"{segment.name}{self._extension}"
+        return self.folder / f"{segment.name}{self._plan.preset.segment_extension}"
 
     def temporary(self, segment: Segment) -> Path:
         """A name for writing it that no other process uses."""
-        return temporary_path(self.folder, segment.name, self._extension)
+        return temporary_path(self.folder, segment.name, self._plan.preset.segment_extension)
 
     def joined(self) -> Path:
         """A name for the result before it is put in place."""

@@ -26,7 +26,7 @@ from .reader import Reader
 from .receipts import Receipt, host_name, payload_sha256
 from .segments import SegmentStore
 from .timeline import Segment
-from .writer import Writer, WriterSpec
+from .writer import Writer, WriterSpec, write_error
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,15 @@ class Work:
         """Complete a segment's file, put it in place and write its receipt."""
         segment, identity = draft.segment, self.plan.identity
         draft.out.close()
+        try:
+            sha256 = payload_sha256(draft.temporary)
+        except OSError as error:
+            raise write_error(error, draft.temporary) from None
         receipt = Receipt(
             plan_id=identity.plan_id,
             index=segment.index,
             frames=draft.frames,
-            sha256=payload_sha256(draft.temporary),
+            sha256=sha256,
             frame_sha256=tuple(frame_hashes(draft.temporary, self.plan.preset)),
             max_nits=draft.light.max_nits,
             average_nits=draft.light.average_nits,

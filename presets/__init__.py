@@ -63,6 +63,11 @@ class Preset:
         return found
 
     @property
+    def segment_extension(self) -> str:
+        """Of the files of segments; empty where a segment is a folder."""
+        return {"mov": ".mov", "mp4": ".mp4", "matroska": ".mkv", "exr": ""}[self.segment_container]
+
+    @property
     def color(self) -> ColorSpec:
         """The tags of the result, derived from the transfer and the pixel format so that they cannot disagree."""
         rgb = self.format.model == "rgb"

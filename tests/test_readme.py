@@ -20,13 +20,16 @@ from tests.conftest import ffmpeg
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
+FARM = README.partition("## On a farm\n")[2].partition("\n## ")[0]
+
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
-    lines = "\n".join(blocks("sh")[1:]).splitlines()
+    """Those that each stand alone: tests/farm runs the section on farms in its order."""
+    lines = "\n".join(block for block in blocks("sh")[1:] if block not in FARM).splitlines()
     return [line.partition(" #")[0].strip() for line in lines if line.startswith("hdrunet-video ")]
 
 

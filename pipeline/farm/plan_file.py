@@ -73,10 +73,9 @@ def write_plan(plan: Plan, folder: Path, overwrite: bool) -> Document:
 
 
 def _document(plan: Plan, folder: Path, overwrite: bool) -> Document:
-    from ..segments import SegmentStore
     from .plan_video import video_as_json
 
-    job, info, identity, store = plan.job, plan.info, plan.identity, SegmentStore(plan, folder)
+    job, info, identity = plan.job, plan.info, plan.identity
     document = {
         "format": _FORMAT,
         "plan_id": identity.plan_id,
@@ -97,7 +96,7 @@ def _document(plan: Plan, folder: Path, overwrite: bool) -> Document:
         "preset": as_json(plan.preset),
         "video": video_as_json(info),
         "segments": [
-            {"file": store.path(segment).name, "frames": last - first}
+            {"file": f"{segment.name}{plan.preset.segment_extension}", "frames": last - first}
             for segment in plan.segments
             for first, last in (plan.output_frames(segment),)
         ],

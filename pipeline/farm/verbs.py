@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import options
 from ..progress import Progress
-from .plan_file import write_plan
+from .plan_file import Document, find, write_plan
 from .tasks import Done, Request, do_segments, join_plan
 
 
@@ -22,24 +22,60 @@ def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Cal
         from .verify import verify
 
         return verify(_request(flags), progress)
-    return _plan(flags, progress)
+    document, folder, done = _plan(flags, progress)
+    return done if verb == "plan" else _submit(flags, document, folder, done, progress, cancelled)
 
 
 def _request(flags: argparse.Namespace) -> Request:
     source, target, *_ = (*map(Path, flags.paths), None, None)
-    device = "" if flags.device == "auto" else flags.device
-    return Request(Path(flags.plan), source, target, flags.weights, device, flags.overwrite)
+    return Request(Path(flags.plan), source, target, flags.weights, _device(flags), flags.overwrite)
 
 
-def _plan(flags: argparse.Namespace, progress: Progress) -> Done:
+def _device(flags: argparse.Namespace) -> str:
+    return "" if flags.device == "auto" else str(flags.device)
+
+
+def _plan(flags: argparse.Namespace, progress: Progress) -> tuple[Document, Path, Done]:
     from ..job import Job, make_plan
 
     progress.stage("planning")
-    (job,) = options.jobs(flags)
-    plan, folder = make_plan(Job(**job)), Path(flags.plan)
+    (fields,) = options.jobs(flags)
+    job = Job(**fields)
+    plan, folder = make_plan(job), _folder(flags, job.target)
     document = write_plan(plan, folder, flags.overwrite)
     count = len(plan.segments)
-    lines = [f"{plan.job.source.name}: {line}" for line in plan.assumptions]
+    lines = [f"{job.source.name}: {line}" for line in plan.assumptions]
     lines.append(f"{folder}: segments 0 to {count - 1}, {len(plan.timeline.pts)} frames")
     facts = {"plan": str(folder), "plan_id": document["plan_id"], "segments": count, "frames": len(plan.timeline.pts)}
-    return Done("\n".join(lines), facts)
+    return document, folder, Done("\n".join(lines), facts)
+
+
+def _folder(flags: argparse.Namespace, target: Path) -> Path:
+    if flags.submit and flags.submit[0] == "openjd":
+        return Path(flags.submit[1]) / "plan"
+    return Path(flags.plan) if flags.plan else target.with_name(f"{target.name}.farm")
+
+
+def _submit(
+    flags: argparse.Namespace,
+    document: Document,
+    folder: Path,
+    planned: Done,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Done:
+    if flags.submit[0] == "openjd":
+        from .openjd import write_bundle
+
+        bundle, place = folder.parent, find(document, folder, None, None, "")
+        write_bundle(document, place, bundle, flags.per_task or 1, _device(flags))
+        return Done(f"{planned.text}\n{bundle / 'template.json'}: written", {**planned.facts, "bundle": str(bundle)})
+    from .slurm import follow, submit
+
+    progress.stage("submitting")
+    jobs = submit(document, folder, flags.sbatch, flags.per_task, _device(flags))
+    if flags.detach:
+        text = f"{folder}: Slurm's job {jobs.join} joins" + (f" what {jobs.tasks} makes" if jobs.tasks else "")
+        return Done(text, {**planned.facts, "tasks": jobs.tasks, "join": jobs.join})
+    target = find(document, folder, None, None, "").target
+    return follow(document, folder, target, jobs, progress, cancelled)
