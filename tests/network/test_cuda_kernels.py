@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hdrunet_video.network.cuda import Fused, check_picture
+from hdrunet_video.network.check import check_picture
+from hdrunet_video.network.cuda import Fused
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
 from hdrunet_video.network.hdrunet import HDRUNetConfig, PixelModulation
 from hdrunet_video.network.weights import load_network
