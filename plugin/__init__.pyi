@@ -8,7 +8,7 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         self,
         clip: vs.VideoNode,
         weights: str = "",
-        model: Literal["hdrunet", "identity"] = "hdrunet",
+        model: Literal["hdrunet", "identity", "expansion", "bt2446a"] = "hdrunet",
         output: Literal["pq", "hlg", "linear", "signal"] = "pq",
         format: int | vs.PresetVideoFormat = ...,
         device: str = "auto",

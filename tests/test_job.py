@@ -31,6 +31,13 @@ def test_a_bare_job(clip: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_whole_numbers_are_numbers(clip: Path, tmp_path: Path) -> None:
+    """The library's users may write 203 for 203.0: what a farm has finished must still belong to the plan."""
+    one = plan(clip, tmp_path / "out.mov", white=200, peak=900, strength=1)
+    other = plan(clip, tmp_path / "out.mov", white=200.0, peak=900.0, strength=1.0)
+    assert one.identity == other.identity
+
+
 @pytest.mark.parametrize(
     ("frames", "expected"), [((2, 5), (2, 5)), ((None, 4), (0, 4)), ((7, None), (7, 10)), ((8, 99), (8, 10))]
 )

@@ -61,7 +61,9 @@ def checked_mapping(
     """The mapping of what a user asked for; `peak` None takes what suits the transfer. Raises UsageError."""
     # Linear light keeps everything: without a roll-off the range is that of PQ itself.
     default_peak = PQ_PEAK_NITS if transfer is Transfer.LINEAR else 1000.0
-    mapping = LightMapping(white, display_gamma, peak if peak is not None else default_peak, strength)
+    # Of the library's users some give whole numbers: 203 and 203.0 are the same plan.
+    chosen = (white, display_gamma, peak if peak is not None else default_peak, strength)
+    mapping = LightMapping(*map(float, chosen))
     if not 50 <= mapping.white <= 1000:
         raise UsageError(f"--white {mapping.white:g} is out of range", "Reference white is 203; 50 to 1000 is taken.")
     if not 1.0 <= mapping.display_gamma <= 3.0:
