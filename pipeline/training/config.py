@@ -97,7 +97,7 @@ class Loss:
     mu: float = number(0.0, 0.0, 100.0)
     """Weight of the L1 difference of the mu-law of light: the dark and the brightest count as they do in PSNR-mu."""
     alive: float = number(0.0, 0.0, 100.0)
-    """Weight of a penalty on channels of the U-Net that are shut for nearly all pixels; see alive.py."""
+    """Weight of a penalty on channels of the U-Net that let next to nothing through; see alive.py."""
     steady: Literal["none", "invariance", "jacobian"] = "none"
     """Eilertsen et al. (arXiv 1902.10424): `invariance` |f(Tx) - T f(x)|, `jacobian` |(f(Tx) - f(x)) - (Ty - y)|."""
     steady_weight: float = number(0.5, 0.0, 1.0)
