@@ -79,7 +79,7 @@ def _run(flags: argparse.Namespace) -> int:
     contestants = chosen(device, flags.contestants)
     request = Request(device, sizes, parts, contestants, preset, flags.budget, flags.tune)
     timelines: dict[str, Timeline] = {}
-    results = measure(request, examine(device), _say, timelines)
+    results = measure(request, lambda: examine(device), _say, timelines)
     print(tables(results))
     if flags.json is not None:
         _write(Path(flags.json), json.dumps(results.as_dict(), indent=1).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +45,11 @@ class Machine:
     """Operations a second of a large matrix product, by precision (fp32 without TF32)."""
     bandwidth: float
     """Bytes a second of a large copy on the device, read and written bytes together."""
+
+    def best(self, later: Machine) -> Machine:
+        """This machine with the higher limits of two examinations: other programs only make them lower."""
+        flops = {precision: max(value, later.flops[precision]) for precision, value in self.flops.items()}
+        return replace(self, flops=flops, bandwidth=max(self.bandwidth, later.bandwidth))
 
 
 def examine(device: torch.device) -> Machine:

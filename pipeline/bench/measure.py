@@ -53,9 +53,10 @@ class Piece:
     """Seconds -> rows."""
 
 
-def measure(request: Request, machine: Machine, say: Say, timelines: dict[str, Timeline]) -> Results:
+def measure(request: Request, examine: Callable[[], Machine], say: Say, timelines: dict[str, Timeline]) -> Results:
     """Results of all parts, smallest sizes first; `say` gets a line before each piece of work, and `timelines` what
-    the runs from end to end did, by their size."""
+    the runs from end to end did, by their size. The machine is examined before and after: it may have been busy."""
+    machine = examine()
     contest = Contest(machine, request.device, request.contestants)
     with TemporaryDirectory() as folder:
         pieces: list[Piece] = []
@@ -80,6 +81,8 @@ def measure(request: Request, machine: Machine, say: Say, timelines: dict[str, T
                 rows += piece.act(share)
             except HdrunetError as error:  # what others have measured is not to be lost
                 rows.append(Row("failed", piece.name, 0, 0, note=str(error)))
+    machine = machine.best(examine())
+    rows = [contest.with_limits(row, machine) if row.part == "network" else row for row in rows]
     return Results(machine, tuple(rows))
 
 

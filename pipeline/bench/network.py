@@ -144,10 +144,7 @@ class Contest:
         ]
 
     def _row(self, each: Contestant, whole: Cost, taken: Measured | None) -> Row:
-        flops = self.machine.flops.get(each.precision, 0.0)
         row = Row("network", each.name, 0, 0, each.precision, flop=whole.flop, bytes=whole.bytes(each.precision))
-        if flops:
-            row = replace(row, roofline_seconds=whole.seconds(each.precision, flops, self.machine.bandwidth))
         if taken is None:
             return row
         return replace(
@@ -157,6 +154,14 @@ class Contest:
             joules=taken.joules,
             setup_seconds=self._ready[each.name],
         )
+
+    def with_limits(self, row: Row, machine: Machine) -> Row:
+        """A row of this contest with its roofline on `machine`, whose limits may have been measured after it."""
+        flops = machine.flops.get(row.precision)
+        if not flops:
+            return row
+        whole = cost(self.network, row.width, row.height)
+        return replace(row, roofline_seconds=whole.seconds(row.precision, flops, machine.bandwidth))
 
     def _refusal(self, each: Contestant, held: list[Contestant], width: int, height: int, seconds: float) -> str:
         """Why a contestant is left out at a size, beside those that hold memory; empty where it is not."""
