@@ -9,6 +9,7 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -210,5 +211,7 @@ def test_no_file_is_longer_than_a_sitting(path: Path) -> None:
 
 def test_every_module_can_be_imported() -> None:
     for found in pkgutil.walk_packages(hdrunet_video.__path__, "hdrunet_video."):
+        if found.name.startswith("hdrunet_video.network.cuda_") and find_spec("triton") is None:
+            continue  # not there for every platform
         if not found.name.endswith(("__main__", ".plugin")) and ".plugin." not in found.name:
             import_module(found.name)

@@ -14,11 +14,13 @@ import triton.language as tl
 
 @triton.jit
 def matrix(weights, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
+    """(INPUTS, OUTPUTS) numbers, one row after the other."""
     return tl.load(weights + tl.arange(0, INPUTS)[:, None] * OUTPUTS + tl.arange(0, OUTPUTS)[None, :])
 
 
 @triton.jit
 def vector(bias, OUTPUTS: tl.constexpr):
+    """(1, OUTPUTS), for each pixel the same."""
     return tl.load(bias + tl.arange(0, OUTPUTS))[None, :]
 
 
@@ -31,6 +33,7 @@ def linear(values, weights, bias, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
 
 @triton.jit
 def leaky(values, SLOPE: tl.constexpr):
+    """A ReLU with SLOPE 0, and nothing with 1."""
     return tl.where(values > 0, values, values * SLOPE)
 
 
