@@ -21,6 +21,7 @@ import torch
 from hdrunet_video.cli import main
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
+from tests.conftest import ffmpeg
 from tests.farm.cluster import wait_for
 from tests.farm.conftest import OPTIONS
 from tests.media import convert, forge, sha256
@@ -228,6 +229,24 @@ def test_a_damaged_plan_is_refused(job: Path, damage: str, capsys: Capture) -> N
     for verb in (("--segments", "0"), ("--join",), ("--verify",)):
         assert run("--plan", job / "plan", *verb) == 65
         assert "damaged, was edited" in capsys.readouterr().err
+
+
+def test_a_damaged_film_is_the_same_in_any_order(tmp_path: Path) -> None:
+    """What a decoder makes of damage depends on where it began to decode."""
+    source = tmp_path / "in.mkv"
+    pattern = ("-f", "lavfi", "-i", "testsrc2=size=160x96:rate=25:duration=2", "-pix_fmt", "yuv420p")
+    ffmpeg(*pattern, "-c:v", "libx264", "-g", "12", "-x264-params", "open-gop=1:bframes=3", source)
+    content, places = bytearray(source.read_bytes()), random.Random(3)
+    for _ in range(12):
+        content[places.randrange(len(content) // 4, len(content))] ^= 0x55
+    source.write_bytes(content)
+    convert(source, tmp_path / "local.mov", "--segment-frames", "7", "--keep-going")
+    folder = plan(source, tmp_path / "out.mov", "--segment-frames", "7", "--keep-going")
+    for numbers in ("6", "0-2", "5", "3-4", "7"):
+        assert run("--plan", folder, "--segments", numbers) == 0
+    assert run("--plan", folder, "--join") == 0
+    assert sum(receipt["bad_frames"] for receipt in receipts(folder).values()) > 0
+    assert sha256(tmp_path / "out.mov") == sha256(tmp_path / "local.mov")
 
 
 def test_sigterm_in_the_middle_of_a_segment(film: Path, local: Path, tmp_path: Path) -> None:
