@@ -197,10 +197,11 @@ def _report(flags: argparse.Namespace, report: Report) -> None:
         print(json.dumps({"event": "done", **done}), flush=True)
     elif not flags.quiet:
         resumed = f" ({report.resumed} were finished before)" if report.resumed else ""
-        print(
+        _say(
+            flags,
+            1,
             f"{report.target}: {report.frames} frames{resumed} in {report.seconds:.1f} s, "
             f"brightest {light.max_nits:.0f} cd/m2, brightest frame average {light.average_nits:.0f} cd/m2",
-            file=sys.stderr,
         )
 
 

@@ -6,9 +6,10 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Progress(Protocol):
@@ -52,6 +53,8 @@ class Bar(Silent):
         self._bar: tqdm[Any] | None = None
 
     def begin(self, name: str, total: int, done: int) -> None:
+        from tqdm import tqdm
+
         self._bar = tqdm(total=total, initial=done, desc=name, unit=" frames", dynamic_ncols=True, smoothing=0.1)
 
     def advance(self, frames: int) -> None:
@@ -63,6 +66,8 @@ class Bar(Silent):
             self._bar.set_postfix_str(text)
 
     def warn(self, text: str) -> None:
+        from tqdm import tqdm
+
         tqdm.write(f"warning: {text}", file=sys.stderr)
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import socket
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 _TOKEN = secrets.token_hex(4)
@@ -45,16 +45,20 @@ class Receipt:
     weights_sha256: str
 
     def as_json(self) -> str:
-        """The text of its file."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        """The text of its file, proved by a hash: a flipped digit of its light levels would change the film."""
+        return json.dumps({**asdict(self), "proof": self._proof()}, indent=1) + "\n"
+
+    def _proof(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def read_receipt(path: Path) -> Receipt | None:
-    """The receipt in a file, or None where there is none that can be read."""
+    """The receipt in a file, or None where there is none that is as it was written."""
     try:
         facts = json.loads(path.read_text())
         found = Receipt(**{each.name: facts[each.name] for each in fields(Receipt)})
-        return Receipt(**{**vars(found), "frame_sha256": tuple(map(str, found.frame_sha256))})
+        found = replace(found, frame_sha256=tuple(found.frame_sha256))
+        return found if found._proof() == facts["proof"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -62,6 +62,8 @@ class Work:
     def share(self, segments: list[Segment]) -> None:
         """Each engine takes the next neighbours that nobody has; where one fails, the others stop."""
         longest = len(segments) if len(self.engines) == 1 else -(-len(segments) // (4 * len(self.engines)))
+        if self.plan.job.keep_going:
+            longest = 1  # what a decoder makes of damage depends on where it began
         todo: SimpleQueue[list[Segment]] = SimpleQueue()
         for neighbours in _neighbours(segments, longest):
             todo.put(neighbours)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,35 @@ def test_seldom_and_always_at_the_end(capsys: Capture, monkeypatch: pytest.Monke
         "out.mov: 80 of 100 frames, 2.00 fps, 10 s left",
         "out.mov: 100 of 100 frames, 2.00 fps, 0 s left",
     ]
+
+
+@pytest.mark.parametrize(
+    ("language", "progress", "status"),
+    [
+        ("openjd", r"openjd_progress: (\d+)", r"openjd_status: .+"),
+        ("deadline", r"Progress: (\d+)%", r".+"),
+        ("alf", r"ALF_PROGRESS (\d+)%", r".+"),
+    ],
+)
+def test_in_the_words_of_a_scheduler(
+    clip: Path, tmp_path: Path, capsys: Capture, language: str, progress: str, status: str
+) -> None:
+    assert run(clip, tmp_path / "out.mov", "--progress", language, "--segment-frames", "3") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
+    percents = [int(found[1]) for line in lines if (found := re.fullmatch(progress, line))]
+    assert (percents[0], percents[-1]) == (0, 100)
+    assert percents == sorted(percents)
+    assert all(re.fullmatch(progress, line) or re.fullmatch(status, line) for line in lines)
+    assert "out.mov: 10 frames" in lines[-1]
+
+
+def test_a_scheduler_is_told_of_failures(tmp_path: Path, capsys: Capture) -> None:
+    assert run(tmp_path / "none.mp4", tmp_path / "out.mov", "--progress", "openjd") == 65
+    assert "openjd_fail: hdrunet-video: error: " in capsys.readouterr().out
+
+
+def test_json_by_its_other_name(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(clip, tmp_path / "out.mov", "--progress", "json") == 0
+    assert events(capsys.readouterr().out)[-1]["event"] == "done"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -28,7 +28,7 @@ from hdrunet_video.run import run
 from hdrunet_video.segments import SegmentStore
 from hdrunet_video.timeline import Segment
 from tests.conftest import ffmpeg
-from tests.media import BT709, convert, sha256
+from tests.media import BT709, convert, forge, sha256
 
 TARGETS = {"hdr10": "out.mp4", "prores-hq": "out.mov", "ffv1": "out.mkv", "exr": "out.%06d.exr"}
 
@@ -180,13 +180,15 @@ def swap(segment: Path) -> None:
     shutil.copy(other.with_suffix(".json"), segment.with_suffix(".json"))
 
 
+def flip_digit(receipt: Path) -> None:
+    text = receipt.read_text()
+    changed = re.sub(r'("max_nits": \d*)(\d)', lambda found: found[1] + str(9 - int(found[2])), text)
+    assert changed != text
+    receipt.write_text(changed)
+
+
 def replace_by_video(segment: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=128x96:rate=24", "-frames:v", "3", "-c:v", "ffv1", segment)
-
-
-def forge(segment: Path, **facts: object) -> None:
-    receipt = segment.with_suffix(".json")
-    receipt.write_text(json.dumps(json.loads(receipt.read_text()) | facts))
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -197,9 +199,10 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "another segment and its receipt": swap,
     "a foreign video": replace_by_video,
     "no receipt": lambda segment: segment.with_suffix(".json").unlink(),
-    "receipt of another plan": lambda segment: forge(segment, plan_id="0" * 64),
-    "receipt with fewer frames": lambda segment: forge(segment, frames=2),
-    "receipt of another segment": lambda segment: forge(segment, index=5),
+    "receipt of another plan": lambda segment: forge(segment.with_suffix(".json"), plan_id="0" * 64),
+    "receipt with fewer frames": lambda segment: forge(segment.with_suffix(".json"), frames=2),
+    "receipt of another segment": lambda segment: forge(segment.with_suffix(".json"), index=5),
+    "flipped digit in the receipt": lambda segment: flip_digit(segment.with_suffix(".json")),
     "receipt that is a list": lambda segment: segment.with_suffix(".json").write_text("[1, 2]"),
     "receipt that is not JSON": lambda segment: segment.with_suffix(".json").write_bytes(b"\xff\x00{"),
     "a folder instead": lambda segment: (segment.unlink(), segment.mkdir(), (segment / "x").write_text("x")),

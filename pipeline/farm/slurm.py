@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import HdrunetError, PlanError, RetryError, UsageError
+from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError
 from ..progress import Progress
 from ..receipts import read_receipt, write_whole
 from .plan_file import Document
@@ -72,7 +73,10 @@ def submit(document: Document, folder: Path, sbatch: list[str], per_task: int | 
     count = len(document["segments"])
     per_task = per_task or -(-count // _MOST_TASKS)
     missing = {number // per_task for number in range(count) if receipt_of(document, folder, number) is None}
-    (folder / "log").mkdir(exist_ok=True)
+    try:
+        (folder / "log").mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder / 'log'} cannot be made: {error.strerror}", "Choose another --plan.") from None
     name, program = Path(document["target"]).name, [sys.executable, "-m", "hdrunet_video", "--plan", str(folder)]
     tasks = ""
     if missing:
@@ -90,7 +94,8 @@ def submit(document: Document, folder: Path, sbatch: list[str], per_task: int | 
             subprocess.run(["scancel", tasks], check=False)
         raise
     jobs = Jobs(document["plan_id"], tasks, join)
-    write_whole(folder / _JOBS, json.dumps(asdict(jobs)) + "\n")
+    with suppress(OSError):  # only the submitter's way back to them
+        write_whole(folder / _JOBS, json.dumps(asdict(jobs)) + "\n")
     return jobs
 
 

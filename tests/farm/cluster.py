@@ -170,7 +170,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         made.stop()
 
 
-def wait_for(happens: Callable[[], object], seconds: float = 90) -> None:
+def wait_for(happens: Callable[[], object], seconds: float = 180) -> None:
     """Until something is true; the test fails where it does not come."""
     until = time.monotonic() + seconds
     while not happens():

@@ -11,7 +11,7 @@ import pytest
 from hdrunet_video.cli import main
 from tests.conftest import ffmpeg
 from tests.farm.conftest import OPTIONS
-from tests.media import convert
+from tests.media import convert, forge
 
 Capture = pytest.CaptureFixture[str]
 
@@ -59,9 +59,8 @@ def test_every_byte_counts(joined: Path, capsys: Capture) -> None:
 
 def test_the_damaged_frame_is_named(joined: Path, capsys: Capture) -> None:
     target, segment = joined / "out.mov", joined / "plan" / "seg_000003.json"
-    receipt = json.loads(segment.read_text())
-    receipt["frame_sha256"][2] = "0" * 64
-    segment.write_text(json.dumps(receipt))
+    hashes = json.loads(segment.read_text())["frame_sha256"]
+    forge(segment, frame_sha256=(*hashes[:2], "0" * 64, *hashes[3:]))
     assert run("--plan", joined / "plan", "--verify") == 65
     assert f"coded frame 2 of segment 3 of {target}" in capsys.readouterr().err
 
