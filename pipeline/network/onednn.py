@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .check import largest_error
-from .hdrunet import ConditionNetwork, HDRUNet, PixelModulation, ResidualBlock, WeightingNetwork, pad_to_multiple
+from .hdrunet import HDRUNet, pad_to_multiple
+from .onednn_layers import Block, Condition, Modulation, Upsampling, Weighting, convolution
 from .tiles import Network
 
 TOLERANCE = {"fp32": 0.05, "bf16": 8.0}
@@ -27,11 +28,8 @@ TOLERANCE = {"fp32": 0.05, "bf16": 8.0}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _ENGINE_BYTES_PER_PIXEL = 160
 """What the engine has of a frame beside the maps of the network."""
-_ops: Any = torch.ops.mkldnn
 _SAMPLES = 1 << 16
 """Of a tile: 16 MiB of 64 float32 channels. Whatever the number of threads, so that the bits do not depend on it."""
-_PACKED_FOR = 128
-"""Side of the picture that weights are laid out for. The layout fits any size."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,23 +59,23 @@ class FusedNetwork:
 
     def __init__(self, network: HDRUNet, dtype: torch.dtype = torch.float32) -> None:
         self._dtype, self._channels = dtype, network.config.channels
-        self._weighting = None if network.weighting is None else _Weighting(network.weighting, dtype)
-        self._condition = None if network.condition is None else _Condition(network.condition, dtype)
+        self._weighting = None if network.weighting is None else Weighting(network.weighting, dtype)
+        self._condition = None if network.condition is None else Condition(network.condition, dtype)
         channels = 0 if network.condition is None else network.config.sft_channels
         self._conditions = [(channels, size) for size in (4, 2, 1)]
-        self._stem = _convolution(network.stem, dtype, "relu")
-        self._stem_modulation = _Modulation(network.stem_modulation, dtype)
-        self._encode_full = _convolution(network.encode_full, dtype, "relu")
-        self._down_half = _convolution(network.down_half, dtype, "relu")
-        self._encoder = [_Block(block, dtype) for block in network.encoder]
-        self._down_quarter = _convolution(network.down_quarter, dtype, "relu")
-        self._bottleneck = [_Block(block, dtype) for block in network.bottleneck]
-        self._up_half = _Upsampling(network.up_half, dtype)
-        self._decoder = [_Block(block, dtype) for block in network.decoder]
-        self._up_full = _Upsampling(network.up_full, dtype)
-        self._tail_modulation = _Modulation(network.tail_modulation, dtype)
-        self._decode_full = _convolution(network.decode_full, dtype, "relu")
-        self._to_rgb = _convolution(network.to_rgb, torch.float32)
+        self._stem = convolution(network.stem, dtype, "relu")
+        self._stem_modulation = Modulation(network.stem_modulation, dtype)
+        self._encode_full = convolution(network.encode_full, dtype, "relu")
+        self._down_half = convolution(network.down_half, dtype, "relu")
+        self._encoder = [Block(block, dtype) for block in network.encoder]
+        self._down_quarter = convolution(network.down_quarter, dtype, "relu")
+        self._bottleneck = [Block(block, dtype) for block in network.bottleneck]
+        self._up_half = Upsampling(network.up_half, dtype)
+        self._decoder = [Block(block, dtype) for block in network.decoder]
+        self._up_full = Upsampling(network.up_full, dtype)
+        self._tail_modulation = Modulation(network.tail_modulation, dtype)
+        self._decode_full = convolution(network.decode_full, dtype, "relu")
+        self._to_rgb = convolution(network.to_rgb, torch.float32)
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -163,132 +161,6 @@ class _Picture:
     def _part(self, map_: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
         scale = map_.shape[-2] // self._rows
         return map_[..., scale * top : scale * bottom, scale * left : scale * right]
-
-
-class _Convolution:
-    """A convolution with what follows it. Tensors are channels_last, of the dtype of the weights."""
-
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int, after: str) -> None:
-        padding = [weight.shape[-1] // 2] * 2
-        size = [1, weight.shape[1], _PACKED_FOR, _PACKED_FOR]
-        weight = weight.contiguous(memory_format=torch.channels_last).to_mkldnn()
-        # Its type stub lacks the last argument.
-        pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        packed = pack(weight, padding, [stride] * 2, [1, 1], 1, size)
-        self._convolution = packed, bias, padding, [stride] * 2, [1, 1], 1
-        self._after = after, [0.1] if after == "leaky_relu" else [], ""
-
-    def __call__(self, features: Tensor) -> Tensor:
-        output: Tensor = _ops._convolution_pointwise(features, *self._convolution, *self._after)
-        return output
-
-    def times(self, features: Tensor, factors: Tensor) -> Tensor:
-        """conv(features) * factors"""
-        return self._with(features, factors, "mul", None)
-
-    def plus(self, features: Tensor, others: Tensor) -> Tensor:
-        """conv(features) + others"""
-        return self._with(features, others, "add", 1.0)
-
-    def _with(self, features: Tensor, others: Tensor, what: str, alpha: float | None) -> Tensor:
-        after: tuple[Any, ...] = what, alpha, None, [], None
-        output: Tensor = _ops._convolution_pointwise.binary(features, others, *self._convolution, *after)
-        return output
-
-    def added_to(self, total: Tensor, features: Tensor) -> Tensor:
-        """total += conv(features)"""
-        after: tuple[Any, ...] = "add", 1.0, None, [], None
-        output: Tensor = _ops._convolution_pointwise_.binary(total, features, *self._convolution, *after)
-        return output
-
-
-def _convolution(conv: nn.Module, dtype: torch.dtype, after: str = "none", shift: float = 0.0) -> _Convolution:
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    return _Convolution(conv.weight.detach().to(dtype), (conv.bias.detach() + shift).to(dtype), conv.stride[0], after)
-
-
-class _Weighting:
-    """signal -> weights * image, float32"""
-
-    def __init__(self, network: WeightingNetwork, dtype: torch.dtype) -> None:
-        self._hidden = [_convolution(each, dtype, "relu") for each in (network.conv1, network.conv2, network.conv3)]
-        self._to_weights = _convolution(network.to_weights, torch.float32)
-
-    def __call__(self, signal: Tensor, image: Tensor) -> Tensor:
-        for conv in self._hidden:
-            signal = conv(signal)
-        return self._to_weights.times(signal.float(), image)
-
-
-class _Condition:
-    """signal -> conditions of full, half and quarter size"""
-
-    def __init__(self, network: ConditionNetwork, dtype: torch.dtype) -> None:
-        assert network.to_full is not None
-        self._trunk = [_convolution(conv, dtype, "leaky_relu") for conv in network.trunk]
-        heads = (network.to_full, network.to_half, network.to_quarter)
-        self._heads = [(_convolution(first, dtype, "leaky_relu"), _convolution(last, dtype)) for first, last in heads]
-
-    def __call__(self, signal: Tensor) -> list[Tensor]:
-        for conv in self._trunk:
-            signal = conv(signal)
-        return [last(first(signal)) for first, last in self._heads]
-
-
-class _Modulation:
-    """features, condition -> features * (scale + 1) + shift; the features where there is no condition."""
-
-    def __init__(self, modulation: nn.Module, dtype: torch.dtype) -> None:
-        self._parts = None
-        if isinstance(modulation, PixelModulation):
-            # The 1 that the network adds to the scale is in the bias.
-            self._parts = (
-                _convolution(modulation.scale1, dtype, "leaky_relu"),
-                _convolution(modulation.scale2, dtype, shift=1.0),
-                _convolution(modulation.shift1, dtype, "leaky_relu"),
-                _convolution(modulation.shift2, dtype),
-            )
-
-    def __call__(self, features: Tensor, *condition: Tensor) -> Tensor:
-        if self._parts is None:
-            return features
-        scale1, scale2, shift1, shift2 = self._parts
-        scaled = scale2.times(scale1(*condition), features)
-        return shift2.added_to(scaled, shift1(*condition))
-
-
-class _Block:
-    """A ResidualBlock: features, condition -> [features]"""
-
-    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
-        assert isinstance(block, ResidualBlock)
-        self._modulation1 = _Modulation(block.modulation1, dtype)
-        self._conv1 = _convolution(block.conv1, dtype, "relu")
-        self._modulation2, self._conv2 = _Modulation(block.modulation2, dtype), _convolution(block.conv2, dtype)
-
-    def __call__(self, features: Tensor, *condition: Tensor) -> list[Tensor]:
-        residual = self._conv1(self._modulation1(features, *condition))
-        return [self._conv2.plus(self._modulation2(residual, *condition), features)]
-
-
-class _Upsampling:
-    """features (1, N, h, w), skip (1, N, 2h, 2w) -> relu(pixel_shuffle(conv(features))) + skip"""
-
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
-        assert conv.bias is not None
-        self._channels = conv.out_channels // 4
-        # The channels of a pixel lie together, so that the shuffle moves rows of them.
-        order = torch.arange(4 * self._channels).view(self._channels, 4).t().reshape(-1)
-        weight, bias = conv.weight.detach()[order], conv.bias.detach()[order]
-        self._conv = _Convolution(weight.to(dtype), bias.to(dtype), 1, "relu")
-
-    def __call__(self, features: Tensor, skip: Tensor) -> Tensor:
-        _, _, height, width = features.shape
-        shuffled = self._conv(features).permute(0, 2, 3, 1).view(height, width, 2, 2, self._channels)
-        others = skip.permute(0, 2, 3, 1).view(height, 2, width, 2, self._channels)
-        total = others + shuffled.permute(0, 2, 1, 3, 4)  # in this order: the result is laid out like the first
-        return total.view(1, 2 * height, 2 * width, self._channels).permute(0, 3, 1, 2)
 
 
 def _spans(length: int, side: int, halo: int) -> Iterator[tuple[int, int, int, int]]:

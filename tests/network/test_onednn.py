@@ -10,7 +10,7 @@ import torch
 
 from hdrunet_video.device import cpu_has_bf16, resolve_precision
 from hdrunet_video.errors import UsageError
-from hdrunet_video.network import onednn
+from hdrunet_video.network import onednn, onednn_layers
 from hdrunet_video.network.check import largest_error
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
@@ -115,7 +115,7 @@ def test_other_modulations_take_pytorchs_operators(modulation: str) -> None:
 def test_without_the_operators_it_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(onednn, "_ops", object())
+    monkeypatch.setattr(onednn_layers, "_ops", object())
     network, picture = a_network(CONFIGS["whole"]), torch.rand(1, 3, 9, 14)
     with caplog.at_level(logging.WARNING):
         placed = place(network, CPU, "fp32")
