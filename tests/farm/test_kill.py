@@ -24,12 +24,14 @@ def test_killed_at_random_moments(film: Path, tmp_path: Path) -> None:
     assert main([str(film), str(local), *options]) == 0
     assert main([str(film), str(target), "--plan", str(folder), *options]) == 0
     verbs = [("--segments", "0-3"), ("--segments", "2-5"), ("--segments", "all"), ("--join",)]
-    killed = 0
-    while killed < KILLS:
+    killed = writing = 0
+    while killed < KILLS or not writing:
+        old = set(tmp_path.rglob(".*.part*"))  # what those that were killed have left
         tasks = [start(folder, *moments.choice(verbs)) for _ in range(2)]
         if moments.random() < 0.7:  # most of a task's life is loading torch: wait for what matters
-            wait_for(lambda: any(task.poll() is not None for task in tasks) or any(folder.glob(".*.part*")))  # noqa: B023
+            wait_for(lambda: all(task.poll() is not None for task in tasks) or set(tmp_path.rglob(".*.part*")) - old)  # noqa: B023
             time.sleep(moments.uniform(0, 0.1))
+            writing += len(set(tmp_path.rglob(".*.part*")) - old)
         else:
             time.sleep(moments.uniform(0, 3))
         for task in tasks:
