@@ -44,7 +44,7 @@ def test_a_shut_channel_opens_again() -> None:
     network(picture)
     first = openness.penalty()
     assert first > 1
-    for _ in range(100):
+    for _ in range(40):
         optimizer.zero_grad()
         network(picture)
         openness.penalty().backward()
