@@ -111,7 +111,7 @@ class Reader:
         """(index, picture) of those that can be decoded."""
         following = start
         # An error while the frame threads are emptied takes good pictures along: those are tried again one by one.
-        for frame_threads in (True, False):
+        for frame_threads in (False,) if self.keep_going else (True, False):
             for index, picture in self._decoded_with(frame_threads, following, stop):
                 yield index, picture
                 following = index + 1
@@ -135,8 +135,7 @@ class Reader:
 
     def _seek(self, start: int, frame_threads: bool) -> tuple[InputContainer, VideoStream]:
         """The file and its stream, placed so that the next pictures lead up to frame `start`."""
-        self._stack.close()
-        container, stream = self._stack.enter_context(open_to_decode(self.info, self.decoder, frame_threads))
+        container, stream = self._open(frame_threads)
         if start == 0 or not self.info.seekable:
             return container, stream
         target = self.info.pts[start]
@@ -149,8 +148,14 @@ class Reader:
                     return container, stream
             except av.error.FFmpegError:
                 break
+        return self._open(frame_threads)
+
+    def _open(self, frame_threads: bool) -> tuple[InputContainer, VideoStream]:
         self._stack.close()
-        return self._stack.enter_context(open_to_decode(self.info, self.decoder, frame_threads))
+        container, stream = self._stack.enter_context(open_to_decode(self.info, self.decoder, frame_threads))
+        if self.keep_going:
+            stream.codec_context.thread_count = 1  # or what becomes of damage depends on which thread is first
+        return container, stream
 
     def _first_pts(self, container: InputContainer, stream: VideoStream) -> int:
         """Time of the first picture that decodes from here; a seek may land after the wanted one."""
