@@ -15,7 +15,9 @@ from hdrunet_video import tune as tuning
 from hdrunet_video.at_once import compute_at_once
 from hdrunet_video.frame import Frame
 from hdrunet_video.job import Job, make_plan
+from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.network.onednn import FusedNetwork
 from hdrunet_video.tune import cache_file, candidates, choose, tune
 from tests.media import convert, sha256
 from tests.test_engine import engine_of, sdr_frame, small_network
@@ -122,11 +124,14 @@ def test_choose_goes_up_as_long_as_it_helps() -> None:
 
 
 def test_candidates_fit_in_threads_and_memory(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = place(small_network(), torch.device("cpu"), "fp32")
+    assert isinstance(network, FusedNetwork)
+    needed = network.bytes_per_pixel
     engine = engine_of(small_network())
     assert candidates(engine, 64, 48) == [1, 2, 4]
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 3 * 64 * 48 * 2200)
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 3 * 64 * 48 * needed)
     assert candidates(engine, 64, 48) == [1, 2]
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 250 * 250 * 2200)
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 250 * 250 * needed)
     assert engine.tile_for(400, 400) is not None
     assert candidates(engine, 400, 400) == [1]
 

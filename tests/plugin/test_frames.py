@@ -148,7 +148,7 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
         ({"device": "tpu"}, '"tpu" is not a device. Give auto, cpu, cuda or cuda:N'),
         ({"device": "cuda:99"}, "there is no device cuda:99 here"),
         ({"device": "cpu", "precision": "fp16"}, "fp16 is slower and less exact than fp32 on a CPU"),
-        ({"precision": "bf16"}, 'unknown precision "bf16". There are auto, fp16, fp32'),
+        ({"precision": "fp8"}, 'unknown precision "fp8". There are auto, fp16, fp32, bf16'),
         ({"tile": [1, 2, 3]}, "tile has 3 numbers. Give tile=[width, height]"),
         ({"tile": [2, 64]}, "a tile of 2x64 is too small"),
         ({"tile": [-8, -8]}, "a tile of -8x-8 is too small"),
