@@ -96,6 +96,9 @@ class Loss:
     """Weight of the L1 difference of the neighbours' differences, in the domain of `kind`."""
     mu: float = number(0.0, 0.0, 100.0)
     """Weight of the L1 difference of the mu-law of light: the dark and the brightest count as they do in PSNR-mu."""
+    psnr: float = number(0.0, 0.0, 100.0)
+    """Weight of log10 of each sample's mean squared error, of the signal and of its mu-law: minus a tenth of its PSNR.
+    A decibel counts as much in a clean sample as in a bad one."""
     alive: float = number(0.0, 0.0, 100.0)
     """Weight of a penalty on channels of the U-Net that let next to nothing through; see alive.py."""
     steady: Literal["none", "invariance", "jacobian"] = "none"
@@ -111,7 +114,8 @@ class Loss:
 class Optimizer:
     """[optimizer] and what becomes of the gradients."""
 
-    kind: Literal["adam", "adamw"] = "adam"
+    kind: Literal["adam", "adamw", "muon"] = "adam"
+    """`muon`: steps of equal size in all directions for convolutions, AdamW for the rest; see muon.py."""
     lr: float = number(2e-4, 1e-9, 1.0)
     betas: tuple[float, float] = field(default=(0.9, 0.99), metadata={"low": 0.0, "high": 0.999999})
     weight_decay: float = number(0.0, 0.0, 1.0)

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from .config import Optimizer, Schedule
+from .muon import Muon
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: Optimizer) -> torch.optim.Optimizer:
-    """Adam, or AdamW with the weight decay."""
+    """Adam, AdamW with the weight decay, or Muon."""
+    if config.kind == "muon":
+        return Muon(parameters, config.lr, config.betas, config.weight_decay)
     kind = torch.optim.AdamW if config.kind == "adamw" else torch.optim.Adam
     return kind(list(parameters), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 

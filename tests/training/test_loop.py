@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import safetensors
@@ -47,8 +48,12 @@ def same(first: Path, second: Path) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], optimizer: str
+) -> None:
     steady = ("loss.steady=invariance", "optimizer.accumulate=2", "schedule.kind=constant")
+    steady += (f"optimizer.kind={optimizer}",)
     whole, parts = tiny("whole"), tiny("parts")
     assert run(whole, *steady) == 0
     assert run(parts, "run.iterations=2", *steady) == 0
@@ -175,12 +180,13 @@ def test_a_time_limit_ends_a_run(tiny: Tiny) -> None:
     assert state["optimizer"]["param_groups"][0]["lr"] < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_a_tiny_network_learns_one_patch(dtype: torch.dtype | None) -> None:
+def test_a_tiny_network_learns_one_patch(dtype: torch.dtype | None, kind: Literal["adamw", "muon"]) -> None:
     torch.manual_seed(0)
     network = HDRUNet(HDRUNetConfig(channels=16, condition_channels=8, sft_channels=8, blocks=(1, 1, 1)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(network.parameters(), Optimizer(kind="adamw", lr=4e-3))
+    optimizer = make_optimizer(network.parameters(), Optimizer(kind=kind, lr=4e-3))
     y = torch.rand(1, 3, 12, 12).cumsum(-1) * 0.2
     x, loss = y.clamp(0, 1), Loss()
     values = []

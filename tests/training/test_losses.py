@@ -50,6 +50,18 @@ def test_mu() -> None:
     assert float(found - plain) == pytest.approx(0.6 * np.abs(a - b).mean(), rel=1e-5)
 
 
+def test_psnr() -> None:
+    """Samples of very different errors count alike."""
+    output, target = OUTPUT[:, 0].copy(), TARGET[:, 0]
+    output[0] = target[0] + 0.01 * (output[0] - target[0])
+    values = []
+    for domain in (lambda v: v, lambda v: np.log1p(5000 * np.maximum(v, 0) ** 2.24) / np.log(5001)):
+        errors = ((domain(output) - domain(target)) ** 2).mean(axis=(1, 2, 3))
+        values.append(np.log10(errors + 1e-5).mean())
+    plain, found = (reconstruction(tensor(output), tensor(target), Loss(psnr=psnr)) for psnr in (0.0, 0.6))
+    assert float(found - plain) == pytest.approx(0.6 * np.mean(values), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", FORMULAS)
 @pytest.mark.parametrize("steady", ["invariance", "jacobian"])
 def test_steadiness_of_whole_pixels(kind: str, steady: str) -> None:
