@@ -10,7 +10,10 @@ from torch import Tensor
 from ..metrics.light import GAMMA
 from ..metrics.psnr import MU
 from .config import Loss
-from .steady import steadiness
+from .steady import unsteadiness
+
+_LEAST = 1e-5
+"""Added to a mean squared error before its logarithm."""
 
 
 def in_domain(signal: Tensor, kind: str) -> Tensor:
@@ -44,7 +47,7 @@ def reconstruction(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
 def decibels(output: Tensor, target: Tensor) -> Tensor:
     """Mean over samples of log10 of the mean squared error: a tenth of the PSNR, its sign turned (Chen et al., NAFNet,
     arXiv 2204.04676). 50 dB and more are all the same."""
-    return torch.log10((output - target).square().mean(dim=(1, 2, 3)) + 1e-5).mean()
+    return torch.log10((output - target).square().mean(dim=(1, 2, 3)) + _LEAST).mean()
 
 
 def mu_law(signal: Tensor) -> Tensor:
@@ -53,6 +56,21 @@ def mu_law(signal: Tensor) -> Tensor:
     The compression of PSNR-mu (NTIRE 2021) without its norm and its tanh, so that the sun still counts.
     """
     return torch.log1p(MU * signal.clamp(min=0) ** GAMMA) / math.log1p(MU)
+
+
+def steadiness(output: Tensor, target: Tensor, motion: Tensor, loss: Loss) -> Tensor:
+    """mean(distance(d)) of what should be 0 in T(signal), and with `psnr` its decibels, of (B, 2, 3, H, W)."""
+    assert loss.steady != "none"
+    pair = in_domain(output, loss.kind), in_domain(target, loss.kind)
+    difference, seen = unsteadiness(*pair, motion, loss.steady)
+    count = (3 * seen.sum(dim=(1, 2, 3))).clamp(min=1)
+    total = (distance(difference, loss.kind) * seen).sum() / count.sum()
+    if loss.psnr:
+        for pair in ((output, target), (mu_law(output), mu_law(target))):
+            difference, seen = unsteadiness(*pair, motion, loss.steady)
+            errors = (difference.square() * seen).sum(dim=(1, 2, 3)) / count
+            total = total + loss.psnr * torch.log10(errors + _LEAST).mean() / 2
+    return total
 
 
 def total_loss(output: Tensor, target: Tensor, motion: Tensor, loss: Loss) -> tuple[Tensor, dict[str, Tensor]]:
@@ -66,6 +84,6 @@ def total_loss(output: Tensor, target: Tensor, motion: Tensor, loss: Loss) -> tu
     parts = {"reconstruction": rebuilt.detach()}
     if output.shape[1] == 1:
         return rebuilt, parts
-    steady = steadiness(output, target, motion, loss, in_domain, distance)
+    steady = steadiness(output, target, motion, loss)
     parts["steadiness"] = steady.detach()
     return (1 - loss.steady_weight) * rebuilt + loss.steady_weight * steady, parts

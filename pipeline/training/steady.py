@@ -8,35 +8,30 @@ everywhere that both frames see, not only near clipped pixels: flicker of noise 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import Loss
-
 _BORDER = 2.0
 """Pixels this near to the edge of the first frame do not count: interpolation and padding reach there."""
 
 
-def steadiness(
-    output: Tensor,
-    target: Tensor,
-    motion: Tensor,
-    loss: Loss,
-    in_domain: Callable[[Tensor, str], Tensor],
-    distance: Callable[[Tensor, str], Tensor],
-) -> Tensor:
-    """invariance: f(x2) against T f(x1). jacobian: f(x2) - f(x1) against y2 - y1. (B, 2, 3, H, W), (B, 3, 3)."""
-    first, second = in_domain(output, loss.kind).unbind(dim=1)
-    if loss.steady == "jacobian":
-        before, after = in_domain(target, loss.kind).unbind(dim=1)
-        return distance((second - first) - (after - before), loss.kind).mean()
+def unsteadiness(
+    output: Tensor, target: Tensor, motion: Tensor, kind: Literal["invariance", "jacobian"]
+) -> tuple[Tensor, Tensor]:
+    """What should be 0, (B, 3, H, W), and where it counts, (B, 1, H, W) of 0 and 1.
+
+    invariance: f(x2) - T f(x1). jacobian: f(x2) - f(x1) - (y2 - y1). (B, 2, 3, H, W), (B, 3, 3).
+    """
+    first, second = output.unbind(dim=1)
+    if kind == "jacobian":
+        before, after = target.unbind(dim=1)
+        return (second - first) - (after - before), torch.ones_like(first[:, :1])
     moved, seen = warp(first, motion)
-    values = distance(second - moved, loss.kind) * seen
-    return values.sum() / (seen.sum() * values.shape[1]).clamp(min=1)
+    return second - moved, seen
 
 
 def warp(picture: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:

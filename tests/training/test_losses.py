@@ -83,6 +83,20 @@ def test_steadiness_of_whole_pixels(kind: str, steady: str) -> None:
     assert float(parts["steadiness"]) == pytest.approx(part, rel=1e-4)
 
 
+def test_steadiness_in_decibels() -> None:
+    """Pairs of very different steadiness count alike."""
+    output, motion = OUTPUT.copy(), tensor(np.array([[1.0, 0, 2], [0, 1, 1], [0, 0, 1]])).expand(2, 3, 3)
+    output[0] = 0.5 + 0.01 * output[0]
+    values = []
+    for domain in (lambda v: v, lambda v: np.log1p(5000 * np.maximum(v, 0) ** 2.24) / np.log(5001)):
+        f = domain(output)
+        errors = ((f[:, 1, :, 1:-3, 0:-4] - f[:, 0, :, 2:-2, 2:-2]) ** 2).mean(axis=(1, 2, 3))
+        values.append(np.log10(errors + 1e-5).mean())
+    losses = (Loss(steady="invariance", psnr=psnr) for psnr in (0.0, 0.6))
+    plain, found = (total_loss(tensor(output), tensor(TARGET), motion, loss)[1]["steadiness"] for loss in losses)
+    assert float(found - plain) == pytest.approx(0.6 * np.mean(values), rel=1e-4)
+
+
 def test_a_transformed_pair_fits_its_motion() -> None:
     y = torch.from_numpy(np.add.outer(np.arange(24.0), np.arange(32.0) * 2).astype(np.float32)).expand(1, 3, 24, 32)
     x = y / y.max()
