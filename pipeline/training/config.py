@@ -51,6 +51,8 @@ class Data:
     """How often gain-map photographs are drawn: 2 to 3.5 stops of headroom, then flat, so poor truth on light."""
     highlights: float = number(0.0, 0.0, 1.0)
     """Share of the samples for which, of four windows, the one nearest to 20 % of clipped pixels is taken."""
+    upright: bool = False
+    """Samples are mirrored left to right only: the sky and the sun stay above. Else also upside down and turned."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Samples(Dataset[Sample]):
         return self._finished(pictures, np.eye(3), rng)
 
     def _finished(self, pictures: list[Any], motion: Any, rng: np.random.Generator) -> Sample:
-        pictures, motion = turned(pictures, motion, rng)
+        pictures, motion = turned(pictures, motion, rng, self._config.data.upright)
         stack = torch.from_numpy(np.ascontiguousarray(np.stack(pictures), np.float32)).permute(0, 3, 1, 2)
         x, y = stack.contiguous().chunk(2)
         if self._pairs and self._config.loss.steady_pairs == "transform":

@@ -139,9 +139,9 @@ def conjugate(motion: Matrix3, transform: Matrix3) -> Matrix3:
     return np.asarray(transform @ motion @ np.linalg.inv(transform))
 
 
-def turned(frames: list[Any], motion: Matrix3, rng: Rng) -> tuple[list[Any], Matrix3]:
-    """Square frames (S, S, C) flipped and rotated at random, all alike, and their motion."""
-    flip_x, flip_y, swap = rng.random(3) < 0.5
+def turned(frames: list[Any], motion: Matrix3, rng: Rng, upright: bool = False) -> tuple[list[Any], Matrix3]:
+    """Square frames (S, S, C) flipped and rotated at random, all alike, and their motion; upright: mirrored only."""
+    flip_x, flip_y, swap = rng.random(3) < (0.5, 0.0 if upright else 0.5, 0.0 if upright else 0.5)
     last = frames[0].shape[0] - 1.0
     transform = np.eye(3)
     if flip_x:

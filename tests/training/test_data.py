@@ -166,6 +166,22 @@ def test_a_number_is_a_sample_everywhere(views: Path, tmp_path: Path) -> None:
     assert torch.equal(with_worker.x[1], one[7].x)
 
 
+@pytest.mark.parametrize("upright", [True, False])
+def test_the_sky_stays_above_in_upright_samples(tmp_path: Path, upright: bool) -> None:
+    """Light falls from the sky to the ground, and from left to right."""
+    y, x = np.mgrid[0:40, 0:40] / 40
+    picture = np.repeat((0.1 + 0.4 * (1 - y) + 0.3 * (1 - x))[..., None], 3, axis=-1).astype(np.float32)
+    write_jp2(tmp_path / "a.jp2", picture)
+    config = _config(tmp_path, 16)
+    config = replace(config, data=replace(config.data, upright=upright))
+    samples = Samples(cache_items(find_items([Source(str(tmp_path))], Data()), tmp_path / "cache"), config)
+    seen = [samples[number].y[0, 0] for number in range(16)]
+    above = {bool(each[:4].mean() > each[-4:].mean()) for each in seen}
+    left = {bool(each[:, :4].mean() > each[:, -4:].mean()) for each in seen}
+    assert above == ({True} if upright else {True, False})
+    assert left == {True, False}
+
+
 def test_devices_share_the_numbers_out(views: Path) -> None:
     def of(accumulate: int, rank: int, world: int, iteration: int = 3) -> list[list[int]]:
         config = _config(views, optimizer=Optimizer(accumulate=accumulate))
