@@ -9,7 +9,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import HdrunetError, OutputError, UsageError
+from ..command import exit_code_of
+from ..errors import OutputError, UsageError
 
 _DESCRIPTION = """Measure the network alone, every stage and the whole pipeline on this machine, in turns with the plain
 network and other runtimes. What is not installed is named (pip install 'hdrunet-video[bench]' brings it); what would
@@ -19,16 +20,9 @@ PARTS = ("network", "stages", "curves")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    flags = _parser().parse_args(arguments)
-    try:
-        return _run(flags)
-    except HdrunetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    return exit_code_of(parser.prog, lambda: _run(flags))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from ..errors import HdrunetError
+from ..command import exit_code_of
 from .config import BUNDLED, load_config
 
 _DESCRIPTION = """Train HDRUNet. CONFIG.toml is checked before anything happens; paper.toml and ours.toml beside this
@@ -32,26 +32,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--show", action="store_true", help="print the configuration file, to copy it")
     flags = parser.parse_args(arguments)
     try:
-        config = load_config(flags.config, flags.set)
-        if flags.show:
-            bundled = flags.config in BUNDLED
-            path = Path(__file__).with_name(f"{flags.config}.toml") if bundled else Path(flags.config)
-            print(path.read_text(encoding="utf-8"), end="")
-            return 0
-        from .start import train
-
-        return train(config, resume=flags.resume, check=flags.check)
-    except HdrunetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+        return exit_code_of(parser.prog, lambda: _act(flags))
     except Exception:
         traceback.print_exc()
-        print("error: this is a bug of ours; the last checkpoint is unharmed", file=sys.stderr)
+        print(f"{parser.prog}: bug: the last checkpoint is unharmed", file=sys.stderr)
         return 1
+
+
+def _act(flags: argparse.Namespace) -> int:
+    config = load_config(flags.config, flags.set)
+    if flags.show:
+        bundled = flags.config in BUNDLED
+        path = Path(__file__).with_name(f"{flags.config}.toml") if bundled else Path(flags.config)
+        print(path.read_text(encoding="utf-8"), end="")
+        return 0
+    from .start import train
+
+    return train(config, resume=flags.resume, check=flags.check)
 
 
 if __name__ == "__main__":

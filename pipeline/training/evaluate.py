@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..baselines import MODELS
-from ..errors import HdrunetError, UsageError
+from ..command import exit_code_of
+from ..errors import UsageError
 from ..metrics import colorvideovdp, flow
 from . import images
 from .evaluation import clips, layouts, measure, tables, views
@@ -41,16 +42,14 @@ and makes the SDR pictures with the training's degradation (its defaults, and th
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    try:
-        evaluate(parser().parse_args(arguments))
-    except HdrunetError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    top = parser()
+    flags = top.parse_args(arguments)
+
+    def act() -> int:
+        evaluate(flags)
+        return 0
+
+    return exit_code_of(top.prog, act)
 
 
 def parser() -> argparse.ArgumentParser:
