@@ -11,15 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hdrunet_video.color.spec import (
-    ChromaLocation,
-    ColorSpec,
-    Matrix,
-    Primaries,
-    Range,
-    Transfer,
-    pixel_format,
-)
+from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer, pixel_format
 from hdrunet_video.errors import RetryError
 from hdrunet_video.frame import Frame
 from hdrunet_video.in_flight import CudaRuntime, FramesInFlight

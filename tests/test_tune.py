@@ -19,8 +19,8 @@ from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.onednn import FusedNetwork
 from hdrunet_video.tune import cache_file, candidates, choose, tune
+from tests.engines import engine_of, sdr_frame, small_network
 from tests.media import convert, sha256
-from tests.test_engine import engine_of, sdr_frame, small_network
 
 
 @pytest.fixture(autouse=True)

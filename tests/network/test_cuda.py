@@ -291,37 +291,6 @@ class TestOnAGpu:
             assert all(map(torch.equal, a.planes, c.planes))
 
 
-class Hungry:
-    """A network that holds memory: it has none for more than 200 pixels until it is told to let go."""
-
-    halo, bytes_per_pixel = (4, 4), 1000
-
-    def __init__(self) -> None:
-        self.released = 0
-
-    def __call__(self, signal: Tensor) -> Tensor:
-        if not self.released:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return signal
-
-    def release(self) -> None:
-        self.released += 1
-
-
-def test_the_engine_asks_a_network_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Hungry()
-    source = ColorSpec(Matrix.RGB, Primaries.BT709, Transfer.BT709, Range.FULL)
-    pixels = PixelFormat("RGB24", "rgb", 8)
-    target = Target(ColorSpec(Matrix.RGB, Primaries.BT2020, Transfer.PQ, Range.FULL), PixelFormat("RGB48", "rgb", 16))
-    engine = Engine(network, LightMapping(), target, device="cpu")
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda _: 2 * 1000 * 100 * 100)
-    assert engine.tile_for(100, 100) is None
-    assert engine.tile_for(104, 100) is not None
-    planes = torch.zeros(3, 100, 100, dtype=torch.uint8)
-    assert engine(Frame(tuple(planes), pixels, source, 0)).planes[0].shape == (100, 100)
-    assert network.released == 1
-
-
 # An H100 has 227 KiB for two programs that compute strips; other GPUs since the RTX 30 series have 99 KiB for one.
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "way"), [("90", "strips"), ("90", "tiles"), ("89", "tiles")])
