@@ -71,3 +71,11 @@ def clip(clips: Path) -> Path:
         *("-frames:v", "10", "-c:a", "aac", path),
     )
     return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path) -> Path:
+    """The folder that the test is in, with a good film in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.mp4").write_bytes(clip.read_bytes())
+    return tmp_path

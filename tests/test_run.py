@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +243,10 @@ def test_interlaced_film(tmp_path: Path, mode: str, per_frame: int) -> None:
     assert video_stream(target)["field_order"] == ("tt" if mode == "off" else "progressive")
 
 
-@pytest.mark.parametrize("size", ["1x1", "3x5", "17x33", "65x49"])
-@pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out.%03d.exr"])
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [*product(["1x1", "3x5", "17x33", "65x49"], ["out.mov", "out.mkv", "out.%03d.exr"]), ("16384x16", "out.mkv")],
+)
 def test_odd_sizes_keep_their_size(tmp_path: Path, size: str, name: str) -> None:
     source, raw = tmp_path / "in.mkv", tmp_path / "in.raw"
     width, height = map(int, size.split("x"))
