@@ -27,7 +27,7 @@ from .evaluation.page import Page
 _EPILOG = f"""\
 models: hdrunet (the bundled weights), {", ".join(MODELS)}, a file of weights, or NAME=any of these
 
-examples:
+examples, after python -m hdrunet_video.training:
   evaluate identity hdrunet --pairs test/                          tables on the terminal
   evaluate identity first=first.pth hdrunet --ntire NTIRE2021/ -o report/ --figures 8
   evaluate identity hdrunet --views data/hdr --split held-out --flicker
@@ -66,15 +66,17 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--pairs", type=Path, metavar="FOLDER", help="folder with sdr/ and hdr/")
     where.add_argument("--ntire", type=Path, metavar="FOLDER", help="folder in the NTIRE 2021 layout")
     where.add_argument("--views", type=Path, metavar="FOLDER", help="folder of HDR views")
-    where.add_argument("--clips", type=Path, metavar="FOLDER", help="folder of SDR video; pip install '.[flow]'")
+    where.add_argument("--clips", type=Path, metavar="FOLDER", help="folder of SDR video; needs OpenCV")
     which = top.add_argument_group("which pictures")
     which.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="these scenes only; * and ? are allowed")
-    which.add_argument("--split", default="all", choices=views.SPLITS, help="of views: by the training's rule")
+    which.add_argument(
+        "--split", default="all", choices=views.SPLITS, help="of --views, by the training's rule (default all)"
+    )
     which.add_argument("--limit", type=_positive, metavar="N", help="at most N pictures, spread evenly")
     which.add_argument("--seed", type=int, default=0, help="of the degradation and the bootstrap (default 0)")
     which.add_argument("--save-pairs", type=Path, metavar="FOLDER", help="keep the pairs, for --pairs")
     what = top.add_argument_group("what to measure")
-    what.add_argument("--flicker", action="store_true", help="frozen frames with noise and pans; takes a while")
+    what.add_argument("--flicker", action="store_true", help="on frozen frames with noise, and on pans; takes a while")
     what.add_argument("--cvvdp", action="store_true", help="ColorVideoVDP, where it is installed; slow")
     what.add_argument(
         "--over", default="", metavar="MODEL", help="show gains over it (default: identity, or the first)"
