@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.mp4").write_bytes(clip.read_bytes())
     return tmp_path
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Four threads for torch, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield 4
+    torch.set_num_threads(before)
