@@ -99,7 +99,7 @@ LAYERS = [
     "run",
     "options",
     "farm.*",
-    "api preview describe doctor",
+    "api describe doctor",
     "cli",
 ]
 
