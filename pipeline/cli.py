@@ -1,4 +1,4 @@
-"""The command `hdrunet-video`: flags, messages, signals, exit codes. The only place that prints."""
+"""The command `hdrunet-video`: flags, messages, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options
+from .command import tell
 from .errors import HdrunetError, OutputError
 from .interrupt import interruptible
 
@@ -210,9 +211,7 @@ def _fail(flags: argparse.Namespace, error: HdrunetError) -> int:
         facts = {"message": str(error), "hint": error.hint, "exit_code": error.exit_code}
         print(json.dumps({"event": "error", **facts}), flush=True)
     else:
-        _say(flags, 2, f"hdrunet-video: error: {error}")
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
+        tell("hdrunet-video", error, partial(_say, flags, 2))
     if flags.verbose:
         traceback.print_exception(error)
     return error.exit_code

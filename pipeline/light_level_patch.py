@@ -19,10 +19,8 @@ def patch_hevc_packet(packet: bytes, max_cll: int, max_fall: int) -> bytes:
     """A packet of 4-byte length-prefixed NAL units with the levels of every SEI message 144 replaced."""
     patched, position = bytearray(), 0
     while position + 4 <= len(packet):
-        size = int.from_bytes(packet[position : position + 4], "big")
-        nal = _patch_nal(packet[position + 4 : position + 4 + size], max_cll, max_fall)
-        patched += len(nal).to_bytes(4, "big") + nal
-        position += 4 + size
+        unit, position = _patch_unit(packet, position, 4, max_cll, max_fall)
+        patched += unit
     return bytes(patched)
 
 
@@ -34,11 +32,17 @@ def patch_hevc_extradata(extradata: bytes, max_cll: int, max_fall: int) -> bytes
         count = int.from_bytes(extradata[position + 1 : position + 3], "big")
         position += 3
         for _ in range(count):
-            size = int.from_bytes(extradata[position : position + 2], "big")
-            nal = _patch_nal(extradata[position + 2 : position + 2 + size], max_cll, max_fall)
-            patched += len(nal).to_bytes(2, "big") + nal
-            position += 2 + size
+            unit, position = _patch_unit(extradata, position, 2, max_cll, max_fall)
+            patched += unit
     return bytes(patched)
+
+
+def _patch_unit(stream: bytes, position: int, prefix: int, max_cll: int, max_fall: int) -> tuple[bytes, int]:
+    """The NAL unit at `position`, patched, behind its length in `prefix` bytes; and where the next one is."""
+    begin = position + prefix
+    end = begin + int.from_bytes(stream[position:begin], "big")
+    nal = _patch_nal(stream[begin:end], max_cll, max_fall)
+    return len(nal).to_bytes(prefix, "big") + nal, end
 
 
 def _patch_nal(nal: bytes, max_cll: int, max_fall: int) -> bytes:

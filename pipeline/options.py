@@ -15,7 +15,7 @@ _EPILOG = """\
 examples:
   hdrunet-video in.mp4 out.mov                    ProRes 422 HQ, PQ, for editing
   hdrunet-video in.mp4 out.mp4 --peak 600         HDR10 for delivery, at most 600 cd/m2
-  hdrunet-video in.mp4 out.mkv --frames 0:48      the first two seconds, lossless 16-bit
+  hdrunet-video in.mp4 out.mkv --frames 0:48      the first 48 frames, lossless 16-bit
   hdrunet-video in.mp4 out.%06d.exr               OpenEXR for compositing
   hdrunet-video *.mp4 -o graded/ -p hlg           many files into a folder
   hdrunet-video in.mp4 out.mov --dry-run          what would happen, and how long it would take
@@ -54,11 +54,13 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
     what.add_argument("--frames", default="", metavar="A:B", help="source frames A to B-1, counted from 0")
     light = top.add_argument_group("light")
-    light.add_argument("--peak", type=float, metavar="NITS", help="brightest luminance (default 1000 cd/m2; exr: all)")
+    light.add_argument(
+        "--peak", type=float, metavar="NITS", help="brightest luminance (default 1000 cd/m2; exr: no limit)"
+    )
     light.add_argument("--white", type=float, default=203.0, metavar="NITS", help="SDR white (default 203 cd/m2)")
     light.add_argument("--display-gamma", type=float, default=2.24, metavar="G", help="2.24 (default) or 2.4 (BT.1886)")
     light.add_argument(
-        "--strength", type=float, default=1.0, metavar="S", help="0 source's light, 1 network's (default)"
+        "--strength", type=float, default=1.0, metavar="S", help="light: 0 the source's, 1 the network's (default)"
     )
     source = top.add_argument_group("source, where its tags are wrong or missing")
     source.add_argument("--matrix", default="", choices=("bt601", *(name for name in MATRICES if name != "bt601")))
@@ -110,11 +112,11 @@ def parser() -> argparse.ArgumentParser:
     farm.add_argument("--detach", action="store_true", help="do not wait for what was submitted")
     farm.add_argument("--progress", default="", choices=(*FARM_WORDS, "json"), help="in the words of a scheduler")
     act = top.add_argument_group("instead of converting")
-    act.add_argument("--list-presets", action="store_true")
+    act.add_argument("--list-presets", action="store_true", help="names, extensions, and what each makes")
     act.add_argument("--show-preset", metavar="NAME", help="print a preset's TOML, to copy and change")
     act.add_argument("--doctor", action="store_true", help="what this machine can do, and what is missing")
     act.add_argument("--make-sample", metavar="FILE", help="write a small SDR clip to try things on")
-    act.add_argument("--version", action="store_true")
+    act.add_argument("--version", action="store_true", help="of this, and of what it runs on")
     act.add_argument("-h", "--help", action="help", help="this text")
     return top
 

@@ -25,6 +25,7 @@ from hdrunet_video.color.spec import (
     pixel_format,
 )
 from hdrunet_video.errors import PresetError
+from hdrunet_video.setting import parse_setting
 
 FOLDER = Path(__file__).parent
 DEFAULT_BY_EXTENSION = {".mov": "prores-hq", ".mp4": "hdr10", ".mkv": "ffv1", ".exr": "exr"}
@@ -200,14 +201,7 @@ def _flatten(document: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _lay_over(document: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise PresetError(f"--set {setting!r} is not key=value", "For example --set video.options.crf=14")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    parts, value, text = parse_setting(setting, PresetError, "video.options.crf=14")
     if parts[:2] == ["video", "options"]:
         value = text
     elif parts == ["name"]:
@@ -216,7 +210,7 @@ def _lay_over(document: dict[str, Any], setting: str) -> None:
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise PresetError(f"--set: {key} is not a key of a preset", "--show-preset NAME lists them.")
+            raise PresetError(f"--set: {'.'.join(parts)} is not a key of a preset", "--show-preset NAME lists them.")
     table[parts[-1]] = value
 
 

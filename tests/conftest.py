@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,20 @@ def clip(clips: Path) -> Path:
         *("-frames:v", "10", "-c:a", "aac", path),
     )
     return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path) -> Path:
+    """The folder that the test is in, with a good film in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.mp4").write_bytes(clip.read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Four threads for torch, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield 4
+    torch.set_num_threads(before)

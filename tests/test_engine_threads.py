@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,37 +15,13 @@ from hdrunet_video.color.light import LightMapping
 from hdrunet_video.color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from hdrunet_video.engine import Engine
 from hdrunet_video.frame import Frame
-from hdrunet_video.in_flight import CudaRuntime
+from tests.engines import as_on_cuda, engine_of, sdr_frame, small_network
 
 SDR = ColorSpec(Matrix.RGB, Primaries.BT709, Transfer.BT709, Range.FULL)
 RGB24, RGB48 = PixelFormat("RGB24", "rgb", 8), PixelFormat("RGB48", "rgb", 16)
 RGBS = PixelFormat("RGBS", "rgb", 32, is_float=True)
 PQ = Target(ColorSpec(Matrix.RGB, Primaries.BT2020, Transfer.PQ, Range.FULL), RGB48)
 SIGNAL = Target(SDR, RGBS)
-
-
-class EagerRuntime(CudaRuntime):
-    """All lanes on the CPU, one after the other."""
-
-    def __init__(self) -> None: ...
-
-    def on(self, lane: str) -> Any:
-        return nullcontext()
-
-    def event(self) -> Any: ...
-
-    def record(self, event: Any, lane: str) -> None: ...
-
-    def wait(self, lane: str, event: Any) -> None: ...
-
-    def synchronize(self, event: Any) -> None: ...
-
-    def drain(self) -> None: ...
-
-    def pinned(self, like: Tensor) -> Tensor:
-        return torch.empty_like(like)
-
-    on_device = pinned
 
 
 class Gate:
@@ -77,7 +52,7 @@ def frame(pts: int, width: int = 12) -> Frame:
 def engine_on(cuda: bool, target: Target = PQ, network: Any = None) -> Engine:
     engine = Engine(network or Gate(), LightMapping(), target, device="cpu", in_flight=2)
     if cuda:
-        engine._runtime = EagerRuntime()
+        as_on_cuda(engine)
     return engine
 
 
@@ -125,3 +100,13 @@ def test_the_networks_own_signal() -> None:
     half = tuple(torch.empty((8, 12), dtype=torch.float16) for _ in range(3))
     engine_on(False, SIGNAL)(source, half)
     assert all(torch.equal(a, b.half()) for a, b in zip(half, made.planes, strict=True))
+
+
+def test_several_threads_at_once() -> None:
+    engine = engine_of(small_network())
+    frames = [sdr_frame(pts=pts) for pts in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(engine, frames))
+    for frame, result in zip(frames, results, strict=True):
+        assert result.pts == frame.pts
+        assert all(map(torch.equal, result.planes, engine(frame).planes))

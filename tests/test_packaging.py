@@ -82,7 +82,7 @@ def test_every_preset_is_installed() -> None:
 
 # From the bottom up: a module may import those in lines above it, and those beside it in its own line.
 LAYERS = [
-    "errors receipts interrupt",
+    "errors receipts interrupt command setting",
     "color.spec",
     "color.*",
     "frame",
@@ -99,7 +99,7 @@ LAYERS = [
     "run",
     "options",
     "farm.*",
-    "api preview describe doctor",
+    "api describe doctor",
     "cli",
 ]
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
 from tests.conftest import ffmpeg, mediainfo
 from tests.media import BT709, convert, decoded_rgb, frame_times, packet_hashes, video_stream
+from tests.published import published_state
 
 PATCH = 32
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("color").joinpath("color_vectors.json").read_text())
@@ -92,45 +93,12 @@ def identity_checkpoint(path: Path) -> Path:
                 last.bias.fill_(bias)
         save_network(network, path)
         return path
-    torch.save(published_identity(), path)
+    state = published_state(1)
+    for layer, bias in (("mask_est.6", 1.0), ("conv_last", 0.0)):
+        state[f"{layer}.weight"].zero_()
+        state[f"{layer}.bias"].fill_(bias)
+    torch.save(state, path)
     return path
-
-
-def published_identity() -> dict[str, torch.Tensor]:
-    """The published names and shapes, written out from the paper's table; features are random, the result is not."""
-    generator = torch.Generator().manual_seed(1)
-    state: dict[str, torch.Tensor] = {}
-
-    def conv(name: str, inputs: int, outputs: int, size: int) -> None:
-        scale = 0.5 / (inputs * size * size) ** 0.5
-        state[f"{name}.weight"] = torch.randn(outputs, inputs, size, size, generator=generator) * scale
-        state[f"{name}.bias"] = torch.zeros(outputs)
-
-    def sft(name: str) -> None:
-        for kind in ("scale", "shift"):
-            conv(f"{name}.SFT_{kind}_conv0", 32, 32, 1)
-            conv(f"{name}.SFT_{kind}_conv1", 32, 64, 1)
-
-    for name, inputs, outputs, size in (
-        *(("mask_est.0", 3, 64, 3), ("mask_est.2", 64, 64, 3), ("mask_est.4", 64, 64, 1), ("mask_est.6", 64, 3, 1)),
-        *(("cond_first.0", 3, 64, 3), ("cond_first.2", 64, 64, 1), ("cond_first.4", 64, 64, 1)),
-        *(("CondNet1.0", 64, 64, 1), ("CondNet1.2", 64, 32, 1), ("CondNet2.0", 64, 64, 3), ("CondNet2.2", 64, 32, 1)),
-        *(("CondNet3.0", 64, 64, 3), ("CondNet3.2", 64, 32, 3), ("conv_first", 3, 64, 3), ("HR_conv1", 64, 64, 3)),
-        *(("down_conv1", 64, 64, 3), ("down_conv2", 64, 64, 3), ("up_conv1.0", 64, 256, 3)),
-        *(("up_conv2.0", 64, 256, 3), ("HR_conv2", 64, 64, 3), ("conv_last", 64, 3, 3)),
-    ):
-        conv(name, inputs, outputs, size)
-    sft("SFT_layer1")
-    sft("SFT_layer2")
-    for trunk, count in (("recon_trunk1", 2), ("recon_trunk2", 8), ("recon_trunk3", 2)):
-        for block in (f"{trunk}.{number}" for number in range(count)):
-            for number in (1, 2):
-                conv(f"{block}.conv{number}", 64, 64, 3)
-                sft(f"{block}.sft{number}")
-    state["mask_est.6.weight"].zero_()
-    state["mask_est.6.bias"].fill_(1.0)
-    state["conv_last.weight"].zero_()
-    return state
 
 
 @pytest.mark.parametrize("weights", ["ours.safetensors", "published.pth"])
@@ -243,8 +211,10 @@ def test_interlaced_film(tmp_path: Path, mode: str, per_frame: int) -> None:
     assert video_stream(target)["field_order"] == ("tt" if mode == "off" else "progressive")
 
 
-@pytest.mark.parametrize("size", ["1x1", "3x5", "17x33", "65x49"])
-@pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out.%03d.exr"])
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [*product(["1x1", "3x5", "17x33", "65x49"], ["out.mov", "out.mkv", "out.%03d.exr"]), ("16384x16", "out.mkv")],
+)
 def test_odd_sizes_keep_their_size(tmp_path: Path, size: str, name: str) -> None:
     source, raw = tmp_path / "in.mkv", tmp_path / "in.raw"
     width, height = map(int, size.split("x"))

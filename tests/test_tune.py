@@ -1,26 +1,22 @@
-"""Several frames at once: the same bytes, and a number that is measured once."""
+"""How many frames at once: measured once, remembered, and without a change of a byte."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from hdrunet_video import tune as tuning
-from hdrunet_video.at_once import compute_at_once
-from hdrunet_video.frame import Frame
 from hdrunet_video.job import Job, make_plan
 from hdrunet_video.network.forward import place
-from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.onednn import FusedNetwork
 from hdrunet_video.tune import cache_file, candidates, choose, tune
+from tests.engines import engine_of, small_network
 from tests.media import convert, sha256
-from tests.test_engine import engine_of, sdr_frame, small_network
 
 
 @pytest.fixture(autouse=True)
@@ -29,15 +25,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("sys.platform", "linux")
     return tmp_path / "cache" / "hdrunet-video" / "tuning.json"
-
-
-@pytest.fixture
-def threads() -> Iterator[int]:
-    """Four threads for torch, whatever the machine has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield 4
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -55,65 +42,6 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(tuning, "choose", fake)
     return tried
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_bits_do_not_depend_on_the_frames_at_once(count: int, threads: int) -> None:
-    """Nor on the threads a frame has: the whole network, at a size that is no multiple of anything."""
-    network = HDRUNet()
-    frames = [sdr_frame(70, 46, pts) for pts in range(5)]
-    plain = list(engine_of(network).stream(frames))
-    several = list(engine_of(network, at_once=count).stream(frames))
-    for one, other in zip(plain, several, strict=True):
-        assert (one.pts, one.light) == (other.pts, other.light)
-        assert all(map(torch.equal, one.planes, other.planes))
-    assert torch.get_num_threads() == threads
-
-
-def test_frames_are_at_work_together_in_order_and_with_their_share(threads: int) -> None:
-    together = threading.Barrier(2, timeout=20)
-    shares = []
-
-    def compute(frame: Frame) -> Frame:
-        together.wait()
-        shares.append(torch.get_num_threads())
-        time.sleep(0.02 if frame.pts % 2 == 0 else 0)
-        return frame
-
-    made = list(compute_at_once(compute, [sdr_frame(pts=pts) for pts in range(6)], 2))
-    assert [frame.pts for frame in made] == list(range(6))
-    assert set(shares) == {threads // 2}
-    fresh: list[int] = []
-    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert fresh == [threads]
-
-
-@pytest.mark.parametrize("fail", [0, 3, 5])
-def test_frames_before_a_failed_one_are_given(fail: int) -> None:
-    def compute(frame: Frame) -> Frame:
-        if frame.pts == fail:
-            raise ZeroDivisionError
-        return frame
-
-    def source() -> Iterator[Frame]:
-        yield from (sdr_frame(pts=pts) for pts in range(4))
-        if fail == 5:
-            raise ZeroDivisionError
-
-    given = []
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012
-        for frame in compute_at_once(compute, source(), 2):
-            given.append(frame.pts)
-    assert given == list(range(min(fail, 4)))
-
-
-def test_closing_ends_the_threads() -> None:
-    frames = compute_at_once(lambda frame: frame, (sdr_frame(pts=pts) for pts in range(100)), 3)
-    assert next(frames).pts == 0
-    frames.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("frame_")]
 
 
 def test_choose_goes_up_as_long_as_it_helps() -> None:

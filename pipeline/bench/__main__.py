@@ -9,38 +9,39 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import HdrunetError, OutputError, UsageError
+from ..command import exit_code_of
+from ..errors import OutputError, UsageError
 
-_DESCRIPTION = """Measure the network alone, every stage and the whole pipeline on this machine, in turns with the plain
-network and other runtimes. What is not installed is named (pip install 'hdrunet-video[bench]' brings it); what would
-not end within the budget or not fit in the memory is left out, and named."""
+_DESCRIPTION = """Measure the network (in turns with the plain one and other runtimes), every stage and the whole
+pipeline on this machine. Named are runtimes that are not installed (pip install 'hdrunet-video[bench]' brings them) and
+what is left out because it would not end within the budget or not fit in the memory."""
 PARTS = ("network", "stages", "curves")
+SIZES = ("480x270", "1920x1080", "3840x2160")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    flags = _parser().parse_args(arguments)
-    try:
-        return _run(flags)
-    except HdrunetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    return exit_code_of(parser.prog, lambda: _run(flags))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m hdrunet_video.bench", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--sizes", nargs="+", default=["480x270", "1920x1080", "3840x2160"], metavar="WxH")
-    parser.add_argument("--only", nargs="+", default=list(PARTS[:2]), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="WxH", help=f"default {' '.join(SIZES)}")
+    parser.add_argument(
+        "--only", nargs="+", default=list(PARTS[:2]), metavar="PART", help="network and stages (default), curves"
+    )
     parser.add_argument("--curves", action="store_true", help="also time over size up to 8K, memory over length")
-    parser.add_argument("--contestants", nargs="+", default=[], metavar="NAME", help="of the network; default: all")
+    parser.add_argument(
+        "--contestants", nargs="+", default=[], metavar="NAME", help="networks and runtimes to measure (default: all)"
+    )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="for all of it (default 300)")
-    parser.add_argument("--preset", default="prores-hq", metavar="NAME", help="what the stages encode (prores-hq)")
-    parser.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest")
+    parser.add_argument(
+        "--preset", default="prores-hq", metavar="NAME", help="what the stages encode to (default prores-hq)"
+    )
+    parser.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest here")
     parser.add_argument("--json", metavar="FILE", help="write every round of everything")
     parser.add_argument("--plot", metavar="FILE", help="write bars and curves as a PNG (needs Pillow)")
     parser.add_argument("--trace", metavar="FILE", help="write who was at work when, end to end, as a Chrome trace")

@@ -8,12 +8,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from ..errors import HdrunetError
+from ..command import exit_code_of
 from .config import BUNDLED, load_config
 
-_DESCRIPTION = """Train HDRUNet. CONFIG.toml is checked before anything happens; paper.toml and ours.toml beside this
-module are examples with every field explained in config.py. Stopped at any moment, the same command with --resume goes
-on. `torchrun --nproc-per-node N -m hdrunet_video.training CONFIG.toml` trains on N devices."""
+_DESCRIPTION = """Train HDRUNet. The configuration is checked before anything happens; config.py beside this module
+explains every field. A run that was stopped at any moment goes on with the same command and --resume.
+`torchrun --nproc-per-node N -m hdrunet_video.training CONFIG.toml` trains on N devices; `python -m
+hdrunet_video.training evaluate --help` is about the command that compares models."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,35 +24,32 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = importlib.import_module("hdrunet_video.training.evaluate").main(arguments[1:])
         return code
     parser = argparse.ArgumentParser("python -m hdrunet_video.training", description=_DESCRIPTION)
-    parser.add_argument("config", metavar="CONFIG.toml", help="or paper, or ours; `evaluate` is a command of its own")
+    parser.add_argument("config", metavar="CONFIG.toml", help="a file, or paper or ours, which are built in")
     parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], help="change a field")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from run.output's last checkpoint, if there is one"
+        "--resume", action="store_true", help="go on from the last checkpoint in run.output, if there is one"
     )
     parser.add_argument("--check", action="store_true", help="check configuration and pictures, then stop")
-    parser.add_argument("--show", action="store_true", help="print the configuration file, to copy it")
+    parser.add_argument("--show", action="store_true", help="print the configuration, to copy and change")
     flags = parser.parse_args(arguments)
     try:
-        config = load_config(flags.config, flags.set)
-        if flags.show:
-            bundled = flags.config in BUNDLED
-            path = Path(__file__).with_name(f"{flags.config}.toml") if bundled else Path(flags.config)
-            print(path.read_text(encoding="utf-8"), end="")
-            return 0
-        from .start import train
-
-        return train(config, resume=flags.resume, check=flags.check)
-    except HdrunetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+        return exit_code_of(parser.prog, lambda: _act(flags))
     except Exception:
         traceback.print_exc()
-        print("error: this is a bug of ours; the last checkpoint is unharmed", file=sys.stderr)
+        print(f"{parser.prog}: bug: the last checkpoint is unharmed", file=sys.stderr)
         return 1
+
+
+def _act(flags: argparse.Namespace) -> int:
+    config = load_config(flags.config, flags.set)
+    if flags.show:
+        bundled = flags.config in BUNDLED
+        path = Path(__file__).with_name(f"{flags.config}.toml") if bundled else Path(flags.config)
+        print(path.read_text(encoding="utf-8"), end="")
+        return 0
+    from .start import train
+
+    return train(config, resume=flags.resume, check=flags.check)
 
 
 if __name__ == "__main__":

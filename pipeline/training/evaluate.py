@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..baselines import MODELS
-from ..errors import HdrunetError, UsageError
+from ..command import exit_code_of
+from ..errors import UsageError
 from ..metrics import colorvideovdp, flow
 from . import images
 from .evaluation import clips, layouts, measure, tables, views
@@ -26,7 +27,7 @@ from .evaluation.page import Page
 _EPILOG = f"""\
 models: hdrunet (the bundled weights), {", ".join(MODELS)}, a file of weights, or NAME=any of these
 
-examples:
+examples, after python -m hdrunet_video.training:
   evaluate identity hdrunet --pairs test/                          tables on the terminal
   evaluate identity first=first.pth hdrunet --ntire NTIRE2021/ -o report/ --figures 8
   evaluate identity hdrunet --views data/hdr --split held-out --flicker
@@ -41,16 +42,14 @@ and makes the SDR pictures with the training's degradation (its defaults, and th
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    try:
-        evaluate(parser().parse_args(arguments))
-    except HdrunetError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    top = parser()
+    flags = top.parse_args(arguments)
+
+    def act() -> int:
+        evaluate(flags)
+        return 0
+
+    return exit_code_of(top.prog, act)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,15 +66,17 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--pairs", type=Path, metavar="FOLDER", help="folder with sdr/ and hdr/")
     where.add_argument("--ntire", type=Path, metavar="FOLDER", help="folder in the NTIRE 2021 layout")
     where.add_argument("--views", type=Path, metavar="FOLDER", help="folder of HDR views")
-    where.add_argument("--clips", type=Path, metavar="FOLDER", help="folder of SDR video; pip install '.[flow]'")
+    where.add_argument("--clips", type=Path, metavar="FOLDER", help="folder of SDR video; needs OpenCV")
     which = top.add_argument_group("which pictures")
     which.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="these scenes only; * and ? are allowed")
-    which.add_argument("--split", default="all", choices=views.SPLITS, help="of views: by the training's rule")
+    which.add_argument(
+        "--split", default="all", choices=views.SPLITS, help="of --views, by the training's rule (default all)"
+    )
     which.add_argument("--limit", type=_positive, metavar="N", help="at most N pictures, spread evenly")
     which.add_argument("--seed", type=int, default=0, help="of the degradation and the bootstrap (default 0)")
     which.add_argument("--save-pairs", type=Path, metavar="FOLDER", help="keep the pairs, for --pairs")
     what = top.add_argument_group("what to measure")
-    what.add_argument("--flicker", action="store_true", help="frozen frames with noise and pans; takes a while")
+    what.add_argument("--flicker", action="store_true", help="on frozen frames with noise, and on pans; takes a while")
     what.add_argument("--cvvdp", action="store_true", help="ColorVideoVDP, where it is installed; slow")
     what.add_argument(
         "--over", default="", metavar="MODEL", help="show gains over it (default: identity, or the first)"

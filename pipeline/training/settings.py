@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
+from ..setting import parse_setting
 
 
 def number(default: float, low: float, high: float) -> Any:
@@ -37,14 +38,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def lay_over(document: dict[str, Any], settings: Iterable[str]) -> None:
     """Apply `table.key=value` settings (TOML values; bare words are text) to a document, in place."""
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
-            raise ConfigError(f"--set {setting!r} is not key=value", "for example --set data.batch=4")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
+        parts, value, _ = parse_setting(setting, ConfigError, "data.batch=4")
         table = document
         for part in parts[:-1]:
             table = table.setdefault(part, {})

@@ -66,8 +66,9 @@ def test_wrong_flags(words: list[str], message: str, capsys: pytest.CaptureFixtu
     assert main(words) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
+    assert lines[0].startswith("python -m hdrunet_video.bench: error: ")
     assert message in lines[0]
-    assert lines[1].startswith("hint: ")
+    assert lines[1].startswith("  hint: ")
 
 
 def test_a_plot_needs_pillow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

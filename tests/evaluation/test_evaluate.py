@@ -156,7 +156,7 @@ def test_mistakes_are_one_sentence(
     ):
         assert main(arguments) == code, arguments
         shown = capsys.readouterr().err
-        assert shown.startswith("evaluate: error: ")
+        assert shown.startswith("python -m hdrunet_video.training evaluate: error: ")
         assert message in shown
         assert "hint: " in shown
         assert len(shown.splitlines()) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -68,3 +70,13 @@ def planar(values: Tensor) -> Tensor:
 def codes(signal: Tensor) -> Tensor:
     """10-bit codes of R'G'B' in PQ, not rounded."""
     return 1023 * pq_inverse_eotf(to_nits(signal.cpu().float(), Primaries.BT709, LightMapping())).double()
+
+
+class Inverse(Forward):
+    """1 - image, in the buffers of the real thing."""
+
+    def __init__(self, config: HDRUNetConfig = SMALL) -> None:
+        self.config, self.dtype = config, torch.float16
+
+    def __call__(self, given: Any) -> None:
+        given["output"].copy_(1 - given["image"])

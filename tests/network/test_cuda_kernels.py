@@ -12,24 +12,26 @@ from hdrunet_video.network.cuda import Fused
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
 from hdrunet_video.network.hdrunet import HDRUNetConfig, PixelModulation
 from hdrunet_video.network.weights import load_network
-from tests.network.cuda_cases import DEVICE, SMALL, assert_equal, codes, computed, exact, network_of, picture_of
+from tests.network.cuda_cases import (
+    DEVICE,
+    SMALL,
+    assert_equal,
+    codes,
+    computed,
+    exact,
+    features,
+    network_of,
+    picture_of,
+    planar,
+)
 
 pytest.importorskip("triton", reason="Triton is not there for this platform")
 
 BOTH = pytest.mark.parametrize("strips", [False, True], ids=["tiles", "strips"])
 
 
-def features(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-
-
 def empty(*shape: int) -> Tensor:
     return torch.full(shape, torch.nan, device=DEVICE)
-
-
-def planar(values: Tensor) -> Tensor:
-    """(H, W, C) -> (1, C, H, W), float64 on the CPU."""
-    return values.cpu().double().permute(2, 0, 1).unsqueeze(0)
 
 
 @BOTH

@@ -1,0 +1,30 @@
+"""What every command of ours does alike: it says what is wrong and what to do, and ends with an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from .errors import HdrunetError
+
+
+def exit_code_of(command: str, act: Callable[[], int]) -> int:
+    """What `act` returns, or the exit code of what stopped it; an error is told to whoever typed `command`."""
+    try:
+        return act()
+    except HdrunetError as error:
+        return tell(command, error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def tell(command: str, error: HdrunetError, say: Callable[[str], None] | None = None) -> int:
+    """Print an error and its hint, and return its exit code. `say` takes the error's line; without it, stderr does."""
+    line = f"{command}: error: {error}"
+    if say is None:
+        print(line, file=sys.stderr)
+    else:
+        say(line)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,104 @@
+"""Which networks run fused, how the kernels are checked, and what happens where they do not work."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from hdrunet_video.network import check, cuda, forward
+from hdrunet_video.network.check import check_picture
+from hdrunet_video.network.cuda import Fused, fused
+from hdrunet_video.network.cuda_forward import Forward, supports
+from hdrunet_video.network.hdrunet import VARIANTS, HDRUNet, HDRUNetConfig
+from tests.network.cuda_cases import Inverse, network_of, picture_of
+
+pytest.importorskip("triton", reason="Triton is not there for this platform")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_which_variants_have_kernels(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    config = VARIANTS[name]
+    assert supports(config) is (name not in ("sft-map", "sft-channel"))
+    if not supports(config):
+        assert fused(HDRUNet(config)) is None
+        assert not caplog.records
+        with pytest.raises(ValueError, match="no kernels"):
+            Forward(HDRUNet(config))
+
+
+@pytest.mark.parametrize("change", [{"channels": 48}, {"sft_channels": 8}, {"blocks": (1, 0, 1)}])
+def test_networks_without_kernels(change: dict[str, Any]) -> None:
+    assert not supports(HDRUNetConfig(**change))
+
+
+class Wrong(Inverse):
+    """Kernels that do not work."""
+
+    def __init__(self, network: HDRUNet) -> None:
+        super().__init__(network.config)
+
+    def __call__(self, given: Any) -> None:
+        given["output"].fill_(0.5)
+
+
+class NotFinite(Wrong):
+    def __call__(self, given: Any) -> None:
+        given["output"].fill_(torch.nan)
+
+
+class Broken(Wrong):
+    def __call__(self, given: Any) -> None:
+        raise RuntimeError("PassManager::run failed\nmore")
+
+
+class Missing(Wrong):
+    def __init__(self, network: HDRUNet) -> None:
+        raise ModuleNotFoundError("No module named 'triton'")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "reason"),
+    [
+        (Wrong, "wrong by [0-9]+"),
+        (NotFinite, "wrong by inf"),
+        (Broken, "PassManager::run failed$"),
+        (Missing, "No module named 'triton'"),
+    ],
+)
+def test_falls_back_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kernels: type[Forward], reason: str
+) -> None:
+    monkeypatch.setattr(cuda, "Forward", kernels)
+    monkeypatch.setattr(HDRUNet, "to", lambda self, *_, **__: self)  # there may be no such device
+    network = network_of()
+    made = forward.place(network, torch.device("cuda"), "fp16")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.records[0].name == "hdrunet_video.network.cuda"
+    assert "going on with PyTorch's operators" in caplog.text
+    assert re.search(reason, caplog.records[0].getMessage())
+    picture = picture_of(8, 8)
+    torch.testing.assert_close(made(picture), network(picture), rtol=0, atol=0.02)
+
+
+def test_the_check_lets_right_kernels_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(check, "check_picture", lambda: picture_of(3, 5))
+    assert isinstance(fused(network_of()), Fused)
+    assert not caplog.records
+
+
+def test_the_check_looks_at_all_of_the_range() -> None:
+    picture = check_picture()
+    assert torch.equal(picture * 255, (picture * 255).round())
+    assert (picture.amin(), picture.amax()) == (0.0, 1.0)
+    assert picture.unique().numel() > 200
+    assert all(side % HDRUNet.MULTIPLE for side in picture.shape[-2:])
+
+
+def test_triton_is_loaded_where_it_is_used_only() -> None:
+    code = "import sys, hdrunet_video.engine; print('hdrunet_video.network.cuda_kernels' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

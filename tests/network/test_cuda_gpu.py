@@ -1,0 +1,83 @@
+"""The fused network on a GPU, with CUDA graphs, streams and the compiled kernels."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from hdrunet_video.color.convert import Target
+from hdrunet_video.color.light import LightMapping
+from hdrunet_video.color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
+from hdrunet_video.engine import Engine
+from hdrunet_video.frame import Frame
+from hdrunet_video.network import forward
+from hdrunet_video.network.cuda import Fused
+from hdrunet_video.network.cuda_forward import Forward, workspace_bytes
+from hdrunet_video.network.hdrunet import HDRUNetConfig
+from hdrunet_video.network.tiles import run_in_tiles
+from hdrunet_video.network.weights import load_network
+from tests.network.cuda_cases import DEVICE, ON_GPU, codes, exact, picture_of
+
+pytest.importorskip("triton", reason="Triton is not there for this platform")
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not ON_GPU, reason="needs an NVIDIA GPU")]
+
+
+def test_the_bundled_network_is_fused(caplog: pytest.LogCaptureFixture) -> None:
+    made = forward.place(load_network(), DEVICE, "fp16")
+    assert isinstance(made, Fused)
+    for size in ((90, 160), (90, 160), (1, 1), (180, 320), (90, 160), (90, 160), (90, 160), (33, 2000)):
+        picture = picture_of(*size)
+        output = made(picture)
+        assert float((codes(output) - codes(exact(load_network(), picture))).abs().max()) <= 0.5
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("strips", [False, True])
+def test_graphs_and_tiles_give_the_same_bits(strips: bool) -> None:
+    made = Fused(Forward(load_network(device=DEVICE), strips=strips), DEVICE)
+    picture = picture_of(300, 500)
+    first, second, third = (made(picture) for _ in range(3))
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+    assert None not in made._graphs.values()
+    assert torch.equal(run_in_tiles(made, picture, (200, 300), (96, 92)), first)
+
+
+def test_memory_is_what_was_counted() -> None:
+    made = Fused(Forward(load_network(device=DEVICE)), DEVICE)
+    picture = picture_of(1080, 1920)
+    made(picture)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    made.release()
+    held = before - torch.cuda.memory_allocated()
+    assert held == pytest.approx(workspace_bytes(HDRUNetConfig(), 1080, 1920), rel=0.001)
+    torch.cuda.reset_peak_memory_stats()
+    start = torch.cuda.memory_allocated()
+    for _ in range(3):
+        made(picture)
+    assert torch.cuda.max_memory_allocated() - start <= 1080 * 1920 * made.bytes_per_pixel
+
+
+def test_threads_get_the_bits_of_a_single_one() -> None:
+    source = ColorSpec(Matrix.RGB, Primaries.BT709, Transfer.BT709, Range.FULL)
+    target = ColorSpec(Matrix.RGB, Primaries.BT2020, Transfer.PQ, Range.FULL)
+    planes = torch.randint(0, 256, (12, 3, 180, 320), dtype=torch.uint8)
+    pixels = PixelFormat("RGB24", "rgb", 8)
+    frames = [Frame(tuple(each), pixels, source, pts) for pts, each in enumerate(planes)]
+
+    def engine() -> Engine:
+        wanted = Target(target, PixelFormat("RGB48", "rgb", 16))
+        return Engine(load_network(), LightMapping(), wanted, device="cuda")
+
+    one, many = engine(), engine()
+    alone = [one(frame) for frame in frames]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(many, frames))
+    streamed = list(engine().stream(frames))
+    for a, b, c in zip(alone, together, streamed, strict=True):
+        assert all(map(torch.equal, a.planes, b.planes))
+        assert all(map(torch.equal, a.planes, c.planes))
