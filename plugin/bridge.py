@@ -20,9 +20,11 @@ from .request import Arguments, Request, make_request
 if TYPE_CHECKING:
     from .work import Work
 
-CONTRACT = 2
+CONTRACT = 3
 """What this file and the native library have agreed on; filter.cpp holds the same number."""
 
+_loading = threading.Lock()
+"""One filter at a time: they share out the same threads."""
 _ARGUMENTS = {"matrix": "matrix_in", "primaries": "primaries_in", "range": "range_in"}
 _ARGUMENTS |= {"chroma-location": "chroma_location_in", "assume-sdr": "assume_sdr=1"}
 
@@ -44,21 +46,20 @@ class Filter:
         self.output = request.format_number
         """VapourSynth's number of the format of the result."""
         self._request = request
-        self._loading = threading.Lock()
         self._work: Work | None = None
         self._failure: tuple[type[HdrunetError], str, str] | None = None
 
     def frame(
-        self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any
+        self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any, threads: int
     ) -> tuple[list[str], dict[str, Any]]:
-        """Make a frame: planes are buffers, read and written in place.
+        """Make a frame: planes are buffers, read and written in place. threads: that VapourSynth's core has.
 
         Returns properties to remove and then properties to set.
         """
-        return (self._work or self._load()).frame(source, target, properties)
+        return (self._work or self._load(threads)).frame(source, target, properties)
 
-    def _load(self) -> Work:
-        with self._loading:
+    def _load(self, threads: int) -> Work:
+        with _loading:
             if self._work is None:
                 if self._failure is not None:
                     kind, message, hint = self._failure
@@ -66,7 +67,7 @@ class Filter:
                 from .work import Work
 
                 try:
-                    self._work = Work(self._request)
+                    self._work = Work(self._request, threads)
                 except RetryError:
                     raise
                 except HdrunetError as error:  # would fail again; not kept itself, for it holds on to the frame

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread
@@ -13,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hdrunet_video.at_once import shared_out
 from hdrunet_video.color.convert import Target
 from hdrunet_video.engine import Engine
 from hdrunet_video.frame import Frame
 from hdrunet_video.job import load_model
+from hdrunet_video.tune import tune
 
 from .properties import STALE, Properties, Written, read, written
 from .request import Request
-
-_STREAMS = {"cuda": 3}
-"""Frames in the network at once; the CPU does one with all of its cores, as the command line does."""
 
 Planes = tuple[Any, ...]
 Result = tuple[list[str], Written]
@@ -33,21 +34,21 @@ class Work:
 
     Frames come on all of VapourSynth's threads. Computing on them would give each its own team of OpenMP threads, and
     idle teams spin against the busy one.
+
+    most: threads of VapourSynth's core. Each waits for one frame, so more than that are never in the engine.
     """
 
-    def __init__(self, request: Request) -> None:
-        target = Target(request.color, request.format, request.dither, request.mapping.white)
-        network = load_model(request.model, request.weights)
-        options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
-        if request.num_streams is not None:
-            options["in_flight"] = request.num_streams
+    def __init__(self, request: Request, most: int) -> None:
         self.request = request
-        self.engine = Engine(network, request.mapping, target, **options)
+        self.engine = _make_engine(request)
+        self.engine.concurrency = streams = min(self.engine.concurrency, most)
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
-        streams = request.num_streams or _STREAMS.get(self.engine.device.type, 1)
-        for _ in range(streams):
-            # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
-            Thread(target=_serve, args=(self._orders, self.engine, request), name="hdrunet", daemon=True).start()
+        on_cpu = self.engine.device.type == "cpu"
+        with shared_out(streams) if on_cpu else nullcontext(lambda: None) as begin:
+            for _ in range(streams):
+                serve = (begin, self._orders, self.engine, request)
+                # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
+                Thread(target=_serve, args=serve, name="hdrunet", daemon=True).start()
         # Not at exit: frames that are still asked for then must be served, or their threads would wait for ever.
         weakref.finalize(self, _dismiss, self._orders, streams).atexit = False
 
@@ -58,6 +59,18 @@ class Work:
         return order.result.result()
 
 
+def _make_engine(request: Request) -> Engine:
+    target = Target(request.color, request.format, request.dither, request.mapping.white)
+    network = load_model(request.model, request.weights)
+    options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
+    engine = Engine(network, request.mapping, target, **options)
+    if request.num_streams is not None:
+        engine.concurrency = request.num_streams
+    elif request.model == "hdrunet":
+        tune(engine, request.clip.width, request.clip.height)  # only what is remembered: it measures for whole films
+    return engine
+
+
 @dataclass
 class _Order:
     source: Planes
@@ -66,7 +79,8 @@ class _Order:
     result: Future[Result] = field(default_factory=Future)
 
 
-def _serve(orders: SimpleQueue[_Order | None], engine: Engine, request: Request) -> None:
+def _serve(begin: Callable[[], None], orders: SimpleQueue[_Order | None], engine: Engine, request: Request) -> None:
+    begin()
     while (order := orders.get()) is not None:
         try:
             order.result.set_result(_make(engine, request, order))

@@ -35,7 +35,7 @@ namespace {
 const std::string kName = "Reconstruct";
 
 // What this library and hdrunet_video.plugin.bridge have agreed on; bridge.py holds the same number.
-const int kContract = 2;
+const int kContract = 3;
 
 struct Instance {
     VSNode *clip = nullptr;
@@ -57,13 +57,16 @@ Object planesOf(const VSFrame *frame, VSFrame *writable, const VSAPI *vsapi) {
 }
 
 // Lets Python make `made` of `source`. With the GIL; false with a Python error set.
-bool fill(const Instance *self, const VSFrame *source, VSFrame *made, const VSAPI *vsapi) {
+bool fill(const Instance *self, const VSFrame *source, VSFrame *made, VSCore *core, const VSAPI *vsapi) {
     Object from = planesOf(source, nullptr, vsapi);
     Object to = from ? planesOf(made, made, vsapi) : nullptr;
     Object properties = to ? propertiesOf(vsapi->getFramePropertiesRO(source), vsapi) : nullptr;
     if (!properties)
         return false;
-    Object changes(PyObject_CallFunction(self->frame, "OOO", from.get(), to.get(), properties.get()));
+    VSCoreInfo info = {};
+    vsapi->getCoreInfo(core, &info); // here, for scripts may change the number of threads until the first frame
+    Object changes(
+        PyObject_CallFunction(self->frame, "OOOi", from.get(), to.get(), properties.get(), info.numThreads));
     PyObject *stale = nullptr, *written = nullptr; // borrowed
     if (!changes || !PyArg_ParseTuple(changes.get(), "OO", &stale, &written))
         return false;
@@ -88,7 +91,7 @@ const VSFrame *VS_CC getFrame(int n, int reason, void *instance, void **, VSFram
         made = vsapi->newVideoFrame(&video.format, video.width, video.height, source, core);
         {
             Gil gil;
-            if (!fill(self, source, made, vsapi))
+            if (!fill(self, source, made, core, vsapi))
                 error = takeError();
         }
         vsapi->freeFrame(source);
