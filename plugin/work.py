@@ -56,7 +56,10 @@ class Work:
         """Make a frame in the planes of `target`. See Filter.frame."""
         order = _Order(source, target, properties)
         self._orders.put(order)
-        return order.result.result()
+        try:
+            return order.result.result()
+        finally:
+            del order  # or an error, its traceback and this would keep each other, and the frames, alive
 
 
 def _make_engine(request: Request) -> Engine:
@@ -83,7 +86,7 @@ def _serve(begin: Callable[[], None], orders: SimpleQueue[_Order | None], engine
     begin()
     while (order := orders.get()) is not None:
         try:
-            order.result.set_result(_make(engine, request, order))
+            order.result.set_result(_make(engine, request, order.source, order.target, order.properties))
         except BaseException as error:  # raised where the frame was asked for
             order.result.set_exception(error)
         del order  # it holds VapourSynth's frames
@@ -94,11 +97,11 @@ def _dismiss(orders: SimpleQueue[_Order | None], streams: int) -> None:
         orders.put(None)
 
 
-def _make(engine: Engine, request: Request, order: _Order) -> Result:
+def _make(engine: Engine, request: Request, source: Planes, target: Planes, properties: Properties) -> Result:
     assert request.clip.format is not None
-    color = read(order.properties, request)
-    given = Frame(tuple(map(_tensor, order.source)), request.clip.format, color)
-    made = engine(given, tuple(map(_tensor, order.target)))
+    color = read(properties, request)
+    given = Frame(tuple(map(_tensor, source)), request.clip.format, color)
+    made = engine(given, tuple(map(_tensor, target)))
     return STALE, written(request, color, made.light)
 
 
