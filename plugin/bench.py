@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def main() -> None:
     request = make_request(
         clip_of(width, height, vs.RGB, vs.INTEGER, 8, 0, 0), {name: [value] for name, value in arguments.items()}
     )
-    work = Work(request, core.num_threads)
+    work = Work(request, core.num_threads, Event())
     made = core.hdrunet.Reconstruct(clip, **arguments)
     modified = _modified(clip, work)
 

@@ -25,6 +25,7 @@ CONTRACT = 3
 
 _loading = threading.Lock()
 """One filter at a time: they share out the same threads."""
+_ending = threading.Event()
 _ARGUMENTS = {"matrix": "matrix_in", "primaries": "primaries_in", "range": "range_in"}
 _ARGUMENTS |= {"chroma-location": "chroma_location_in", "assume-sdr": "assume_sdr=1"}
 
@@ -37,6 +38,11 @@ def create(contract: int, clip: tuple[int, int, int, int, int, int, int], argume
             "Install hdrunet-video again: pip install --force-reinstall --no-deps",
         )
     return Filter(make_request(clip_of(*clip), arguments))
+
+
+def refuse() -> None:
+    """Python is about to end: frames in work are finished, and those that wait for them fail."""
+    _ending.set()
 
 
 class Filter:
@@ -61,13 +67,15 @@ class Filter:
     def _load(self, threads: int) -> Work:
         with _loading:
             if self._work is None:
+                if _ending.is_set():
+                    raise HdrunetError("Python is shutting down")
                 if self._failure is not None:
                     kind, message, hint = self._failure
                     raise kind(message, hint)
                 from .work import Work
 
                 try:
-                    self._work = Work(self._request, threads)
+                    self._work = Work(self._request, threads, _ending)
                 except RetryError:
                     raise
                 except HdrunetError as error:  # would fail again; not kept itself, for it holds on to the frame

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from hdrunet_video.at_once import shared_out
 from hdrunet_video.color.convert import Target
 from hdrunet_video.engine import Engine
+from hdrunet_video.errors import HdrunetError
 from hdrunet_video.frame import Frame
 from hdrunet_video.job import load_model
 from hdrunet_video.tune import tune
@@ -36,9 +37,10 @@ class Work:
     idle teams spin against the busy one.
 
     most: threads of VapourSynth's core. Each waits for one frame, so more than that are never in the engine.
+    ending: once set, frames that were not begun fail.
     """
 
-    def __init__(self, request: Request, most: int) -> None:
+    def __init__(self, request: Request, most: int, ending: Event) -> None:
         self.request = request
         self.engine = _make_engine(request)
         self.engine.concurrency = streams = min(self.engine.concurrency, most)
@@ -46,7 +48,7 @@ class Work:
         on_cpu = self.engine.device.type == "cpu"
         with shared_out(streams) if on_cpu else nullcontext(lambda: None) as begin:
             for _ in range(streams):
-                serve = (begin, self._orders, self.engine, request)
+                serve = (begin, self._orders, self.engine, request, ending)
                 # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
                 Thread(target=_serve, args=serve, name="hdrunet", daemon=True).start()
         # Not at exit: frames that are still asked for then must be served, or their threads would wait for ever.
@@ -82,10 +84,14 @@ class _Order:
     result: Future[Result] = field(default_factory=Future)
 
 
-def _serve(begin: Callable[[], None], orders: SimpleQueue[_Order | None], engine: Engine, request: Request) -> None:
+def _serve(
+    begin: Callable[[], None], orders: SimpleQueue[_Order | None], engine: Engine, request: Request, ending: Event
+) -> None:
     begin()
     while (order := orders.get()) is not None:
         try:
+            if ending.is_set():
+                raise HdrunetError("Python is shutting down")
             order.result.set_result(_make(engine, request, order.source, order.target, order.properties))
         except BaseException as error:  # raised where the frame was asked for
             order.result.set_exception(error)

@@ -37,6 +37,9 @@ const std::string kName = "Reconstruct";
 // What this library and hdrunet_video.plugin.bridge have agreed on; bridge.py holds the same number.
 const int kContract = 3;
 
+const char *const kEnding =
+    "Python is shutting down, so no more frames are made. Ask for all frames before the script ends";
+
 struct Instance {
     VSNode *clip = nullptr;
     VSVideoInfo video = {};     // of the result
@@ -82,7 +85,7 @@ const VSFrame *VS_CC getFrame(int n, int reason, void *instance, void **, VSFram
     if (reason != arAllFramesReady)
         return nullptr;
 
-    std::string error;
+    std::string error = kEnding;
     VSFrame *made = nullptr;
     Visit visit;
     if (visit.welcome()) {
@@ -91,12 +94,12 @@ const VSFrame *VS_CC getFrame(int n, int reason, void *instance, void **, VSFram
         made = vsapi->newVideoFrame(&video.format, video.width, video.height, source, core);
         {
             Gil gil;
-            if (!fill(self, source, made, core, vsapi))
-                error = takeError();
+            bool filled = fill(self, source, made, core, vsapi);
+            if (filled || !pythonIsEnding())
+                error = filled ? "" : takeError();
+            PyErr_Clear();
         }
         vsapi->freeFrame(source);
-    } else {
-        error = "Python is shutting down, so no more frames are made. Ask for all frames before the script ends";
     }
     if (error.empty())
         return made;
@@ -145,7 +148,9 @@ void VS_CC create(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI
     auto self = std::make_unique<Instance>();
     self->clip = vsapi->mapGetNode(in, "clip", 0, nullptr);
     self->video = *vsapi->getVideoInfo(self->clip);
-    std::string error = "this process runs no Python, which the network needs. Use vspipe, Python, or an editor on them";
+    std::string error = pythonIsEnding() ? kEnding
+                                         : "this process runs no Python, which the network needs. Use vspipe, Python, "
+                                           "or an editor on them";
     Visit visit;
     if (visit.welcome()) {
         Gil gil;
