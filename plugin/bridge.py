@@ -90,7 +90,9 @@ def describe(error: BaseException) -> str:
         text, hint = str(error), error.hint.removesuffix(".")
         if hint:
             text += f". {hint}" if hint[0].isupper() else f"; {hint}"
-        return re.sub(r"--([a-z][a-z-]*)", lambda match: _ARGUMENTS.get(match[1], match[1].replace("-", "_")), text)
+        # Flags of the command line are arguments here; a file's name may hold two dashes too.
+        flag = r"(?<![\w./-])--([a-z][a-z-]*)"
+        return re.sub(flag, lambda match: _ARGUMENTS.get(match[1], match[1].replace("-", "_")), text)
     if isinstance(error, KeyboardInterrupt):
         _thread.interrupt_main()  # it was meant for the script
         return "interrupted"

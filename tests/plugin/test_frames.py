@@ -133,6 +133,7 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
         ({"model": "x"}, 'unknown model "x". There are hdrunet, identity'),
         ({"model": "identity", "weights": "a.pth"}, 'model="identity" has no weights. Leave out weights'),
         ({"weights": "missing.pth"}, "there is no file of weights at missing.pth. Leave out weights"),
+        ({"weights": "run-1/best--of.pth"}, "there is no file of weights at run-1/best--of.pth. Leave out"),
         ({"device": "tpu"}, '"tpu" is not a device. Give auto, cpu, cuda or cuda:N'),
         ({"device": "cuda:99"}, "there is no device cuda:99 here"),
         ({"device": "cpu", "precision": "fp16"}, "fp16 is slower and less exact than fp32 on a CPU"),
