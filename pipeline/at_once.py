@@ -6,10 +6,39 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
 from .frame import Frame
+
+_sharing = threading.Lock()
+
+
+@contextmanager
+def shared_out(count: int) -> Iterator[Callable[[], None]]:
+    """Share out torch's threads among `count` threads, which have to be started inside.
+
+    Each of them first calls what this gives. The caller's own number, and that of any other thread, stays as it is.
+    """
+    with _sharing:
+        threads = torch.get_num_threads()
+        share = max(1, threads // count)
+        all_here = threading.Barrier(count + 1)
+
+        def take() -> None:
+            torch.get_num_threads()  # a thread's first question sets its number to that of the process
+            torch.set_num_threads(share)
+            all_here.wait()
+
+        try:
+            yield take
+            all_here.wait()
+        except BaseException:
+            all_here.abort()
+            raise
+        finally:
+            torch.set_num_threads(threads)  # whichever thread sets its own, sets that of threads to come
 
 
 def compute_at_once(compute: Callable[[Frame], Frame], frames: Iterable[Frame], count: int) -> Iterator[Frame]:
@@ -18,16 +47,13 @@ def compute_at_once(compute: Callable[[Frame], Frame], frames: Iterable[Frame], 
     Where one fails, all before it are given first, and then its error is raised. torch's threads are shared out; the
     caller's own number stays as it is.
     """
-    threads = torch.get_num_threads()
-    share = max(1, threads // count)
-    pool = ThreadPoolExecutor(count, "frame", initializer=_take, initargs=(share,))
+    pool = ThreadPoolExecutor(count, "frame")
     pending: deque[Future[Frame]] = deque()
     failure: Exception | None = None
     try:
-        # All threads are made now: torch keeps the number that was set last for threads that begin later.
-        all_here = threading.Barrier(count)
-        list(pool.map(lambda _: all_here.wait(), range(count)))
-        torch.set_num_threads(threads)
+        with shared_out(count) as take:
+            for _ in range(count):
+                pool.submit(take)
         source = iter(frames)
         while True:
             try:
@@ -48,8 +74,3 @@ def compute_at_once(compute: Callable[[Frame], Frame], frames: Iterable[Frame], 
     finally:
         failure = None  # or its traceback and this frame would keep each other, and the planes, alive
         pool.shutdown(cancel_futures=True)
-
-
-def _take(threads: int) -> None:
-    torch.set_num_threads(threads)
-    torch.get_num_threads()  # a thread's first question fixes its number; until then it is that of the process

@@ -94,6 +94,18 @@ class Engine:
             forbid_tf32()
             self._runtime = CudaRuntime(self.device)
 
+    @property
+    def concurrency(self) -> int:
+        """`in_flight` on CUDA, `at_once` on the CPU."""
+        return self.in_flight if self.device.type == "cuda" else self.at_once
+
+    @concurrency.setter
+    def concurrency(self, frames: int) -> None:
+        if self.device.type == "cuda":
+            self.in_flight = frames
+        else:
+            self.at_once = frames
+
     def __call__(self, frame: Frame, out: tuple[Tensor, ...] | None = None) -> Frame:
         """The HDR frame of one SDR frame; from several threads, of which in_flight share a CUDA device at once.
 

@@ -51,11 +51,11 @@ def tune(engine: Engine, width: int, height: int, frames: int = 0, redo: bool = 
     known = None if redo else _remembered().get(key)
     if known is None:
         if not redo and frames < WORTH_FRAMES:
-            return _current(engine)
+            return engine.concurrency
         known = _measure(engine, width, height)
         _remember(key, known)
         logger.info("%d frames at once for %dx%d on %s", known, width, height, engine.device)
-    _set(engine, known)
+    engine.concurrency = known
     return known
 
 
@@ -97,11 +97,11 @@ def candidates(engine: Engine, width: int, height: int) -> list[int]:
 
 def _measure(engine: Engine, width: int, height: int) -> int:
     frame = noise(width, height)
-    before, tile = _current(engine), engine.tile
+    before, tile = engine.concurrency, engine.tile
     expected = _last(engine, frame, 1)  # the first frame of all, which is slower
 
     def seconds_a_frame(count: int) -> float:
-        _set(engine, count)
+        engine.concurrency = count
         length = _FRAMES_ON_CUDA if engine.device.type == "cuda" else count
         started = time.perf_counter()
         made = _last(engine, frame, length)
@@ -112,24 +112,13 @@ def _measure(engine: Engine, width: int, height: int) -> int:
     try:
         return choose(seconds_a_frame, candidates(engine, width, height))
     finally:
-        _set(engine, before)
+        engine.concurrency = before
         engine.tile = tile  # which running out of memory has changed; the film is not to be computed otherwise for it
 
 
 def _last(engine: Engine, frame: Frame, length: int) -> Frame:
     (made,) = deque(engine.stream(repeat(frame, length)), maxlen=1)
     return made
-
-
-def _current(engine: Engine) -> int:
-    return engine.in_flight if engine.device.type == "cuda" else engine.at_once
-
-
-def _set(engine: Engine, count: int) -> None:
-    if engine.device.type == "cuda":
-        engine.in_flight = count
-    else:
-        engine.at_once = count
 
 
 def noise(width: int, height: int) -> Frame:

@@ -35,8 +35,8 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         format: RGB48 by default (RGBS or RGBH for a clip of floats, `linear` and `signal`); for example
         vs.YUV420P10, vs.YUV422P10, vs.YUV444P16.
         device: `auto`, `cpu`, `cuda`, `cuda:N`. precision of the network. tile: width and height; 0 is off.
-        num_streams: frames in the network at once (3 on CUDA, 1 on the CPU); more than core.num_threads is of no
-        use.
+        num_streams: frames in the network at once, core.num_threads at most; they share the threads of a CPU. By
+        default what `hdrunet-video --tune` has found for this size, else 3 on CUDA and 1 on the CPU.
         peak, white: cd/m2. display_gamma: 2.24, or 2.4 for BT.1886.
         strength: share of the network's light, 0 to 1; the rest is the clip's. `signal` is the signal of that light.
         matrix_in, primaries_in, range_in, chroma_location_in: what the clip is, whatever its frame properties say,

@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,19 @@ def main() -> None:
     flags.add_argument("--rounds", type=int, default=5)
     flags.add_argument("--device", default="auto")
     flags.add_argument("--model", default="hdrunet")
+    flags.add_argument("--streams", type=int, help="num_streams; left out, what is remembered")
     flags.add_argument("--prefetch", type=int, default=6, help="frames asked for at once")
     given = flags.parse_args()
     width, height = map(int, given.size.split("x"))
     clip = core.std.BlankClip(format=vs.RGB24, width=width, height=height, length=10**6, keep=True, color=[90, 140, 60])
-    arguments = {"device": [given.device], "model": [given.model]}
-    work = Work(make_request(clip_of(width, height, vs.RGB, vs.INTEGER, 8, 0, 0), arguments))
-    made = core.hdrunet.Reconstruct(clip, device=given.device, model=given.model)
+    arguments = {"device": given.device, "model": given.model}
+    if given.streams is not None:
+        arguments["num_streams"] = given.streams
+    request = make_request(
+        clip_of(width, height, vs.RGB, vs.INTEGER, 8, 0, 0), {name: [value] for name, value in arguments.items()}
+    )
+    work = Work(request, core.num_threads, Event())
+    made = core.hdrunet.Reconstruct(clip, **arguments)
     modified = _modified(clip, work)
 
     def play(node: vs.VideoNode) -> Callable[[int], None]:
@@ -63,7 +70,8 @@ def main() -> None:
             started = time.perf_counter()
             run(turn * given.frames)
             seconds[name].append(time.perf_counter() - started)
-    print(f"{width}x{height} on {work.engine.device}, {given.rounds} rounds of {given.frames} frames")
+    at_once = f"{work.engine.concurrency} at once"
+    print(f"{width}x{height} on {work.engine.device}, {given.rounds} rounds of {given.frames} frames, {at_once}")
     for name in ways:
         ratios = [alone / own for alone, own in zip(seconds["engine alone"][1:], seconds[name][1:], strict=True)]
         fps = given.frames / statistics.median(seconds[name][1:])

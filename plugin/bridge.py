@@ -20,9 +20,12 @@ from .request import Arguments, Request, make_request
 if TYPE_CHECKING:
     from .work import Work
 
-CONTRACT = 2
+CONTRACT = 3
 """What this file and the native library have agreed on; filter.cpp holds the same number."""
 
+_loading = threading.Lock()
+"""One filter at a time: they share out the same threads."""
+_ending = threading.Event()
 _ARGUMENTS = {"matrix": "matrix_in", "primaries": "primaries_in", "range": "range_in"}
 _ARGUMENTS |= {"chroma-location": "chroma_location_in", "assume-sdr": "assume_sdr=1"}
 
@@ -37,6 +40,11 @@ def create(contract: int, clip: tuple[int, int, int, int, int, int, int], argume
     return Filter(make_request(clip_of(*clip), arguments))
 
 
+def refuse() -> None:
+    """Python is about to end: frames in work are finished, and those that wait for them fail."""
+    _ending.set()
+
+
 class Filter:
     """One Reconstruct in a script."""
 
@@ -44,29 +52,30 @@ class Filter:
         self.output = request.format_number
         """VapourSynth's number of the format of the result."""
         self._request = request
-        self._loading = threading.Lock()
         self._work: Work | None = None
         self._failure: tuple[type[HdrunetError], str, str] | None = None
 
     def frame(
-        self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any
+        self, source: tuple[Any, ...], target: tuple[Any, ...], properties: Any, threads: int
     ) -> tuple[list[str], dict[str, Any]]:
-        """Make a frame: planes are buffers, read and written in place.
+        """Make a frame: planes are buffers, read and written in place. threads: that VapourSynth's core has.
 
         Returns properties to remove and then properties to set.
         """
-        return (self._work or self._load()).frame(source, target, properties)
+        return (self._work or self._load(threads)).frame(source, target, properties)
 
-    def _load(self) -> Work:
-        with self._loading:
+    def _load(self, threads: int) -> Work:
+        with _loading:
             if self._work is None:
+                if _ending.is_set():
+                    raise HdrunetError("Python is shutting down")
                 if self._failure is not None:
                     kind, message, hint = self._failure
                     raise kind(message, hint)
                 from .work import Work
 
                 try:
-                    self._work = Work(self._request)
+                    self._work = Work(self._request, threads, _ending)
                 except RetryError:
                     raise
                 except HdrunetError as error:  # would fail again; not kept itself, for it holds on to the frame
@@ -81,7 +90,9 @@ def describe(error: BaseException) -> str:
         text, hint = str(error), error.hint.removesuffix(".")
         if hint:
             text += f". {hint}" if hint[0].isupper() else f"; {hint}"
-        return re.sub(r"--([a-z][a-z-]*)", lambda match: _ARGUMENTS.get(match[1], match[1].replace("-", "_")), text)
+        # Flags of the command line are arguments here; a file's name may hold two dashes too.
+        flag = r"(?<![\w./-])--([a-z][a-z-]*)"
+        return re.sub(flag, lambda match: _ARGUMENTS.get(match[1], match[1].replace("-", "_")), text)
     if isinstance(error, KeyboardInterrupt):
         _thread.interrupt_main()  # it was meant for the script
         return "interrupted"

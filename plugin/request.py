@@ -49,7 +49,7 @@ class Request:
     precision: str
     tile: str | tuple[int, int]
     num_streams: int | None
-    """None is left to the device."""
+    """None is left to the tuning."""
     matrix: str
     primaries: str
     range: str

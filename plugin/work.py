@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hdrunet_video.at_once import shared_out
 from hdrunet_video.color.convert import Target
 from hdrunet_video.engine import Engine
+from hdrunet_video.errors import HdrunetError
 from hdrunet_video.frame import Frame
 from hdrunet_video.job import load_model
+from hdrunet_video.tune import tune
 
 from .properties import STALE, Properties, Written, read, written
 from .request import Request
-
-_STREAMS = {"cuda": 3}
-"""Frames in the network at once; the CPU does one with all of its cores, as the command line does."""
 
 Planes = tuple[Any, ...]
 Result = tuple[list[str], Written]
@@ -33,21 +35,22 @@ class Work:
 
     Frames come on all of VapourSynth's threads. Computing on them would give each its own team of OpenMP threads, and
     idle teams spin against the busy one.
+
+    most: threads of VapourSynth's core. Each waits for one frame, so more than that are never in the engine.
+    ending: once set, frames that were not begun fail.
     """
 
-    def __init__(self, request: Request) -> None:
-        target = Target(request.color, request.format, request.dither, request.mapping.white)
-        network = load_model(request.model, request.weights)
-        options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
-        if request.num_streams is not None:
-            options["in_flight"] = request.num_streams
+    def __init__(self, request: Request, most: int, ending: Event) -> None:
         self.request = request
-        self.engine = Engine(network, request.mapping, target, **options)
+        self.engine = _make_engine(request)
+        self.engine.concurrency = streams = min(self.engine.concurrency, most)
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
-        streams = request.num_streams or _STREAMS.get(self.engine.device.type, 1)
-        for _ in range(streams):
-            # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
-            Thread(target=_serve, args=(self._orders, self.engine, request), name="hdrunet", daemon=True).start()
+        on_cpu = self.engine.device.type == "cpu"
+        with shared_out(streams) if on_cpu else nullcontext(lambda: None) as begin:
+            for _ in range(streams):
+                serve = (begin, self._orders, self.engine, request, ending)
+                # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
+                Thread(target=_serve, args=serve, name="hdrunet", daemon=True).start()
         # Not at exit: frames that are still asked for then must be served, or their threads would wait for ever.
         weakref.finalize(self, _dismiss, self._orders, streams).atexit = False
 
@@ -55,7 +58,22 @@ class Work:
         """Make a frame in the planes of `target`. See Filter.frame."""
         order = _Order(source, target, properties)
         self._orders.put(order)
-        return order.result.result()
+        try:
+            return order.result.result()
+        finally:
+            del order  # or an error, its traceback and this would keep each other, and the frames, alive
+
+
+def _make_engine(request: Request) -> Engine:
+    target = Target(request.color, request.format, request.dither, request.mapping.white)
+    network = load_model(request.model, request.weights)
+    options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
+    engine = Engine(network, request.mapping, target, **options)
+    if request.num_streams is not None:
+        engine.concurrency = request.num_streams
+    elif request.model == "hdrunet":
+        tune(engine, request.clip.width, request.clip.height)  # only what is remembered: it measures for whole films
+    return engine
 
 
 @dataclass
@@ -66,10 +84,15 @@ class _Order:
     result: Future[Result] = field(default_factory=Future)
 
 
-def _serve(orders: SimpleQueue[_Order | None], engine: Engine, request: Request) -> None:
+def _serve(
+    begin: Callable[[], None], orders: SimpleQueue[_Order | None], engine: Engine, request: Request, ending: Event
+) -> None:
+    begin()
     while (order := orders.get()) is not None:
         try:
-            order.result.set_result(_make(engine, request, order))
+            if ending.is_set():
+                raise HdrunetError("Python is shutting down")
+            order.result.set_result(_make(engine, request, order.source, order.target, order.properties))
         except BaseException as error:  # raised where the frame was asked for
             order.result.set_exception(error)
         del order  # it holds VapourSynth's frames
@@ -80,11 +103,11 @@ def _dismiss(orders: SimpleQueue[_Order | None], streams: int) -> None:
         orders.put(None)
 
 
-def _make(engine: Engine, request: Request, order: _Order) -> Result:
+def _make(engine: Engine, request: Request, source: Planes, target: Planes, properties: Properties) -> Result:
     assert request.clip.format is not None
-    color = read(order.properties, request)
-    given = Frame(tuple(map(_tensor, order.source)), request.clip.format, color)
-    made = engine(given, tuple(map(_tensor, order.target)))
+    color = read(properties, request)
+    given = Frame(tuple(map(_tensor, source)), request.clip.format, color)
+    made = engine(given, tuple(map(_tensor, target)))
     return STALE, written(request, color, made.light)
 
 

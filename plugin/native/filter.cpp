@@ -35,7 +35,10 @@ namespace {
 const std::string kName = "Reconstruct";
 
 // What this library and hdrunet_video.plugin.bridge have agreed on; bridge.py holds the same number.
-const int kContract = 2;
+const int kContract = 3;
+
+const char *const kEnding =
+    "Python is shutting down, so no more frames are made. Ask for all frames before the script ends";
 
 struct Instance {
     VSNode *clip = nullptr;
@@ -57,13 +60,16 @@ Object planesOf(const VSFrame *frame, VSFrame *writable, const VSAPI *vsapi) {
 }
 
 // Lets Python make `made` of `source`. With the GIL; false with a Python error set.
-bool fill(const Instance *self, const VSFrame *source, VSFrame *made, const VSAPI *vsapi) {
+bool fill(const Instance *self, const VSFrame *source, VSFrame *made, VSCore *core, const VSAPI *vsapi) {
     Object from = planesOf(source, nullptr, vsapi);
     Object to = from ? planesOf(made, made, vsapi) : nullptr;
     Object properties = to ? propertiesOf(vsapi->getFramePropertiesRO(source), vsapi) : nullptr;
     if (!properties)
         return false;
-    Object changes(PyObject_CallFunction(self->frame, "OOO", from.get(), to.get(), properties.get()));
+    VSCoreInfo info = {};
+    vsapi->getCoreInfo(core, &info); // here, for scripts may change the number of threads until the first frame
+    Object changes(
+        PyObject_CallFunction(self->frame, "OOOi", from.get(), to.get(), properties.get(), info.numThreads));
     PyObject *stale = nullptr, *written = nullptr; // borrowed
     if (!changes || !PyArg_ParseTuple(changes.get(), "OO", &stale, &written))
         return false;
@@ -79,7 +85,7 @@ const VSFrame *VS_CC getFrame(int n, int reason, void *instance, void **, VSFram
     if (reason != arAllFramesReady)
         return nullptr;
 
-    std::string error;
+    std::string error = kEnding;
     VSFrame *made = nullptr;
     Visit visit;
     if (visit.welcome()) {
@@ -88,12 +94,12 @@ const VSFrame *VS_CC getFrame(int n, int reason, void *instance, void **, VSFram
         made = vsapi->newVideoFrame(&video.format, video.width, video.height, source, core);
         {
             Gil gil;
-            if (!fill(self, source, made, vsapi))
-                error = takeError();
+            bool filled = fill(self, source, made, core, vsapi);
+            if (filled || !pythonIsEnding())
+                error = filled ? "" : takeError();
+            PyErr_Clear();
         }
         vsapi->freeFrame(source);
-    } else {
-        error = "Python is shutting down, so no more frames are made. Ask for all frames before the script ends";
     }
     if (error.empty())
         return made;
@@ -142,7 +148,9 @@ void VS_CC create(const VSMap *in, VSMap *out, void *, VSCore *core, const VSAPI
     auto self = std::make_unique<Instance>();
     self->clip = vsapi->mapGetNode(in, "clip", 0, nullptr);
     self->video = *vsapi->getVideoInfo(self->clip);
-    std::string error = "this process runs no Python, which the network needs. Use vspipe, Python, or an editor on them";
+    std::string error = pythonIsEnding() ? kEnding
+                                         : "this process runs no Python, which the network needs. Use vspipe, Python, "
+                                           "or an editor on them";
     Visit visit;
     if (visit.welcome()) {
         Gil gil;

@@ -21,6 +21,11 @@ std::atomic<int> visits{0};
 
 PyObject *waitForVisits(PyObject *, PyObject *) {
     closing = true;
+    {
+        Object bridge = importBridge(); // imported long ago
+        Object refused(bridge ? PyObject_CallMethod(bridge.get(), "refuse", nullptr) : nullptr);
+        PyErr_Clear(); // waiting for all frames is slow, not wrong
+    }
     PyThreadState *state = PyEval_SaveThread();
     while (visits.load() > 0)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -50,6 +55,8 @@ std::string text(PyObject *object) {
 }
 
 } // namespace
+
+bool pythonIsEnding() { return closing; }
 
 bool pythonIsAlive() {
 #ifdef _WIN32

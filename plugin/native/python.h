@@ -46,6 +46,9 @@ class Visit {
     bool welcome_;
 };
 
+// True once the end of Python waits for visits; what fails then fails because of it.
+bool pythonIsEnding();
+
 // True where this process runs Python now.
 bool pythonIsAlive();
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,22 @@ if not hasattr(core, "hdrunet"):
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """vspipe notes down which Python it uses; not in the home of who runs the tests."""
-    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+    """Nothing in the home of who runs the tests: vspipe notes down which Python it uses, and tunings are remembered."""
+    for name in ("CONFIG", "CACHE"):
+        os.environ[f"XDG_{name}_HOME"] = str(tmp_path_factory.mktemp(name.lower()))
     if str(BIN) not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """VapourSynth with this many threads."""
+    before = core.num_threads
+    core.num_threads = threads
+    try:
+        yield
+    finally:
+        core.num_threads = before
 
 
 def vspipe(script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:

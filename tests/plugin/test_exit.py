@@ -23,6 +23,37 @@ made = core.hdrunet.Reconstruct(clip, num_streams=2)
 made.get_frame(0)
 pending = [made.get_frame_async(n) for n in range(1, 30)]
 """
+# Ends while the first of twelve frames is being made, or is waiting for its network; says what becomes of each.
+ENDS_EARLY = """
+import os, sys, threading, time
+import vapoursynth as vs
+from vapoursynth import core
+from hdrunet_video.plugin import work
+core.num_threads = 12
+reached = threading.Event()
+
+def wait():
+    os.write(1, b"waited\\n")
+    reached.set()
+    time.sleep(0.5)
+
+def network(signal):
+    if sys.argv[1] == "making":
+        wait()
+    return signal
+
+def load(*_):
+    if sys.argv[1] == "loading":
+        wait()
+    return network
+
+work.load_model = load
+clip = core.std.BlankClip(format=vs.RGB24, width=16, height=16, length=12)
+made = core.hdrunet.Reconstruct(clip, num_streams=1)
+for n in range(12):
+    made.get_frame_async(n).add_done_callback(lambda done: os.write(1, f"{done.exception()}\\n".encode()))
+reached.wait()
+"""
 # Several cores, made and freed as editors do for every run of a script.
 CORES = """
 import gc, sys
@@ -75,6 +106,17 @@ def test_the_end_of_python_with_frames_in_flight(end: str, code: int) -> None:
     done = python(BUSY + end)
     assert done.returncode == code, done.stderr
     assert ("ZeroDivisionError" in done.stderr) == (code == 1)
+
+
+@pytest.mark.parametrize("when", ["making", "loading"])
+def test_frames_that_were_not_begun_are_not_waited_for(when: str) -> None:
+    done = python(ENDS_EARLY, when)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines.count("waited") == 1  # one frame, which had begun, or one network
+    assert lines.count("None") == (1 if when == "making" else 0)
+    refused = [line for line in lines if "Python is shutting down, so no more frames are made" in line]
+    assert len(refused) == (11 if when == "making" else 12), lines
 
 
 def test_cores_come_and_go() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from hdrunet_video.baselines import MODELS
 from hdrunet_video.errors import RetryError
 from hdrunet_video.reader import component_planes
 
-from .conftest import blank, filled, noise, planes, refusal, same
+from .conftest import at_most, blank, filled, noise, planes, refusal, same
 
 
 class Watched:
@@ -54,20 +52,10 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return watched
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = core.num_threads
-    core.num_threads = count
-    try:
-        yield
-    finally:
-        core.num_threads = before
-
-
 @pytest.mark.parametrize(("streams", "most"), [(None, 1), (1, 1), (3, 3)])
 def test_as_many_frames_in_the_network_as_streams(network: Watched, streams: int | None, most: int) -> None:
     options = {} if streams is None else {"num_streams": streams}
-    with threads(6):
+    with at_most(6):
         made = core.hdrunet.Reconstruct(blank(vs.RGB24, length=30), model="identity", **options)
         assert len(list(made.frames(prefetch=12))) == 30
     assert network.most == most
@@ -78,7 +66,7 @@ def test_any_order_from_any_thread() -> None:
     made = core.hdrunet.Reconstruct(clip, model="identity", num_streams=3)
     in_order = [planes(frame) for frame in made.frames(close=True)]
     order = [random.Random(1).randrange(24) for _ in range(120)]
-    with threads(4), ThreadPoolExecutor(8) as pool:
+    with at_most(4), ThreadPoolExecutor(8) as pool:
         frames = pool.map(lambda n: planes(core.hdrunet.Reconstruct(clip, model="identity").get_frame(n)), order[:24])
         assert all(same(in_order[n], found) for n, found in zip(order, frames, strict=False))
         frames = pool.map(lambda n: planes(made.get_frame(n)), order)
@@ -89,7 +77,7 @@ def test_any_order_from_any_thread() -> None:
 
 def test_several_filters_in_one_graph() -> None:
     clip = noise(vs.RGB24, 20, 12, 10)
-    with threads(4):
+    with at_most(4):
         chain = clip
         for _ in range(4):
             chain = core.hdrunet.Reconstruct(chain.std.RemoveFrameProps(), model="identity", output="signal")
@@ -145,6 +133,7 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
         ({"model": "x"}, 'unknown model "x". There are hdrunet, identity'),
         ({"model": "identity", "weights": "a.pth"}, 'model="identity" has no weights. Leave out weights'),
         ({"weights": "missing.pth"}, "there is no file of weights at missing.pth. Leave out weights"),
+        ({"weights": "run-1/best--of.pth"}, "there is no file of weights at run-1/best--of.pth. Leave out"),
         ({"device": "tpu"}, '"tpu" is not a device. Give auto, cpu, cuda or cuda:N'),
         ({"device": "cuda:99"}, "there is no device cuda:99 here"),
         ({"device": "cpu", "precision": "fp16"}, "fp16 is slower and less exact than fp32 on a CPU"),

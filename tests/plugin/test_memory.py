@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+from .conftest import python
+
 CODE = """
 import gc, json, sys
 import vapoursynth as vs
@@ -48,6 +50,30 @@ again(100)
 print(json.dumps(frames | {"filters": resident() - before}))
 """
 
+FAILING = """
+import gc
+import vapoursynth as vs
+from vapoursynth import core
+clip = core.std.BlankClip(format=vs.RGBS, width=320, height=240, length=30).std.SetFrameProps(_Transfer=16)
+made = core.hdrunet.Reconstruct(clip, model="identity")
+
+def fail(n):
+    try:
+        made.get_frame(n)
+    except vs.Error:
+        return
+    raise AssertionError
+
+fail(0)
+gc.collect()
+gc.disable()
+before = core.used_cache_size
+for n in range(1, 30):
+    fail(n)
+core.clear_cache()
+print(core.used_cache_size - before)
+"""
+
 
 def test_memory_does_not_grow() -> None:
     # Freed frame buffers go back to the system at once, so that what is kept is what is lost.
@@ -59,3 +85,9 @@ def test_memory_does_not_grow() -> None:
     # 400 frames of 0.2 MiB, 100 filters, 200 errors: one thing lost each time would be far more.
     assert grown["reconstruct"] < grown["expr"] + 10, grown
     assert grown["filters"] < 5, grown
+
+
+def test_frames_that_fail_leave_nothing_behind() -> None:
+    """Without Python's collector, which comes by when it likes."""
+    done = python(FAILING)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
