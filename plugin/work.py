@@ -38,7 +38,8 @@ class Work:
     def __init__(self, request: Request) -> None:
         target = Target(request.color, request.format, request.dither, request.mapping.white)
         network = load_model(request.model, request.weights)
-        options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
+        names = ("device", "precision", "backend", "tile")
+        options: dict[str, Any] = {name: getattr(request, name) for name in names}
         if request.num_streams is not None:
             options["in_flight"] = request.num_streams
         self.request = request

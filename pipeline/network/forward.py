@@ -3,6 +3,7 @@
 eager      PyTorch's own operators, channels_last: any device, the reference of the others
 cuda       Triton kernels in CUDA graphs: fp16 on CUDA
 onednn     fused convolutions on tiles that stay in the caches: fp32 and bf16 on the CPU
+openvino   OpenVINO's CPU plugin: fp32 and bf16 on the CPU, where it is asked for
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from . import cuda, onednn
+from . import cuda, onednn, openvino
 from .check import believed
 from .hdrunet import HDRUNet
 from .tiles import Network
@@ -26,10 +27,10 @@ than the kernels do: 0.57 was measured on the bundled weights, on a CPU."""
 _log = logging.getLogger(__name__)
 
 
-def place(network: Network, device: torch.device, precision: Precision) -> Network:
+def place(network: Network, device: torch.device, precision: Precision, backend: str = "auto") -> Network:
     """(1, 3, H, W) signal -> (1, 3, H, W) signal on the device: a copy where `network` is a module, for inference.
 
-    What is no HDRUNet gets plain float32, what is no module is left as it is.
+    What is no HDRUNet gets plain float32, what is no module is left as it is. backend: `auto`, or `openvino`.
     """
     if not isinstance(network, nn.Module):
         return network
@@ -41,7 +42,8 @@ def place(network: Network, device: torch.device, precision: Precision) -> Netwo
         fused = cuda.fused(own) if device.type == "cuda" else None
         return fused or _halved(own) or eager(own)
     if device.type == "cpu":
-        return onednn.fused(own, precision) or eager(own)
+        asked = openvino.compiled(own, precision) if backend == "openvino" else None
+        return asked or onednn.fused(own, precision) or eager(own)
     return eager(own)
 
 
