@@ -64,6 +64,21 @@ def test_an_engine_says_whose_code_it_has(caplog: pytest.LogCaptureFixture) -> N
 
 
 @needs_openvino
+def test_frames_at_once_have_the_bits_of_one_alone() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        engine = engine_of(small_network(), backend="openvino")
+        alone = [engine(sdr_frame(pts=pts)) for pts in range(6)]
+        engine.at_once = 2
+        together = list(engine.stream(sdr_frame(pts=pts) for pts in range(6)))
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(alone, together, strict=True):
+        assert all(map(torch.equal, one.planes, other.planes))
+
+
+@needs_openvino
 def test_tiles_change_no_more_than_rounding_does() -> None:
     network = small_network()
     whole, tiled = engine_of(network, backend="openvino"), engine_of(network, backend="openvino", tile=(64, 64))
