@@ -22,6 +22,7 @@ def describe(plan: Plan) -> str:
     info, light = plan.info, given["light"]
     decoder = f", decoded by {plan.job.decoder}" if plan.job.decoder != "software" else ""
     strength = f", strength {light['strength']:g}" if light["strength"] != 1.0 else ""
+    by = " by OpenVINO" if given["backend"] == "openvino" else ""
     rows = [
         (
             str(info.path),
@@ -35,7 +36,7 @@ def describe(plan: Plan) -> str:
             "light",
             f"white {light['white']:g} cd/m2, peak {light['peak']:g} cd/m2, gamma {light['display_gamma']:g}{strength}",
         ),
-        ("engine", f"{plan.job.model}, {given['precision']} on {given['device']}, {given['tile']}"),
+        ("engine", f"{plan.job.model}, {given['precision']} on {given['device']}{by}, {given['tile']}"),
         ("segments", f"{given['segments']} in {plan.work}, {given['segments_found']} found there"),
         (str(plan.target), f"would be written: {_duration(given['seconds'])} of film{_size(given)}"),
         ("", f"in about {_duration(given['estimated_seconds'])} on this machine"),
@@ -73,6 +74,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "light": {key: getattr(plan.mapping, key) for key in ("white", "peak", "display_gamma", "strength")},
         "device": str(engine.device),
         "precision": engine.precision,
+        "backend": engine.backend,
         "tile": "whole frame" if tile is None else f"tiles of {tile[0]}x{tile[1]}",
         "segments": len(plan.segments),
         "segments_found": sum(store.path(segment).exists() for segment in plan.segments),

@@ -81,7 +81,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True for a failed allocation, on the device or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    texts = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    texts = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 

@@ -35,7 +35,15 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings, in the order in which they matter."""
-    checks: list[Callable[[], Iterator[Finding]]] = [_packages, _device, _weights, _presets, _exr, _vapoursynth]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _packages,
+        _device,
+        _weights,
+        _presets,
+        _exr,
+        _openvino,
+        _vapoursynth,
+    ]
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -110,6 +118,12 @@ def _exr() -> Iterator[Finding]:
     there = find_spec("OpenEXR") is not None
     text = version("OpenEXR") if there else "not installed"
     yield Finding("preset exr", there, f"OpenEXR {text}", "pip install 'hdrunet-video[exr]'", optional=True)
+
+
+def _openvino() -> Iterator[Finding]:
+    there = find_spec("openvino") is not None
+    text = version("openvino") if there else "not installed"
+    yield Finding("backend openvino", there, text, "pip install 'hdrunet-video[openvino]'", optional=True)
 
 
 def _vapoursynth() -> Iterator[Finding]:

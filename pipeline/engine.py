@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .at_once import compute_at_once
+from .backend import check_backend
 from .color.convert import Target, to_planes, to_signal
 from .color.light import LightMapping
 from .color.tone import blend, measure, to_nits
@@ -32,6 +33,7 @@ from .frame import Frame, LightLevels
 from .in_flight import CudaRuntime, FramesInFlight, Planes
 from .network.forward import place
 from .network.hdrunet import HDRUNet
+from .network.openvino import Compiled
 from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
 
 __all__ = ["Engine", "Network"]
@@ -54,7 +56,7 @@ class Engine:
     in_flight, at_once: frames that `stream` has in work at the same time, on CUDA and on the CPU. They share a CPU's
     threads and need that many times the memory. The results do not depend on them.
     active: (top, bottom, left, right) of the picture without its bars, for the average light level.
-    Raises UsageError for a device, precision or tile that cannot be.
+    Raises UsageError for a device, precision, backend or tile that cannot be.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Engine:
         *,
         device: str = "auto",
         precision: str = "auto",
+        backend: str = "auto",
         tile: str | Size = "auto",
         in_flight: int = 3,
         at_once: int = 1,
@@ -73,6 +76,7 @@ class Engine:
         self.mapping, self.target, self.active = mapping, target, active
         self.device = resolve_device(device)
         """Where frames are computed."""
+        check_backend(backend, self.device.type)
         self.precision = resolve_precision(precision, self.device)
         """`fp16`, `fp32` or `bf16`, of the network; always fp32 where it is not an HDRUNet."""
         if not isinstance(network, HDRUNet):
@@ -85,7 +89,9 @@ class Engine:
         self.in_flight, self.at_once = in_flight, at_once
         self._lock = threading.Lock()
         self._warned = False
-        self._exact = self._fast = place(network, self.device, self.precision)
+        self._exact = self._fast = place(network, self.device, self.precision, backend)
+        self.backend = "openvino" if isinstance(self._fast, Compiled) else "ours"
+        """Whose code computes the network: `openvino` where it was asked for and is right."""
         if self.precision == "fp16":  # which overflows
             self._exact = place(network, self.device, "fp32")
         self._shared: FramesInFlight | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def plan_identity(plan: Plan) -> PlanIdentity:
         "weights": weights,
         "model": plan.job.model,
         "precision": plan.job.precision,
+        "backend": plan.job.backend,
         "tile": plan.job.tile,
         "preset": as_json(plan.preset),
         "mapping": asdict(plan.mapping),
@@ -51,7 +52,7 @@ def plan_identity(plan: Plan) -> PlanIdentity:
         "segments": [(segment.start, segment.stop) for segment in plan.segments],
         "keep_going": plan.job.keep_going,
         "decoder": plan.job.decoder,
-        "versions": [*package_versions().values(), _ffmpeg_version()],
+        "versions": [*package_versions(plan.job.backend).values(), _ffmpeg_version()],
     }
     return PlanIdentity(_digest(facts), source, weights)
 
@@ -74,9 +75,15 @@ def _weights_sha256(plan: Plan) -> str:
     return weights_sha256(plan.job.weights or None)
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide the bytes; none is imported for it."""
-    return {"hdrunet-video": hdrunet_video.__version__, "torch": version("torch"), "av": version("av")}
+def package_versions(backend: str = "auto") -> dict[str, str]:
+    """Versions of the packages that decide the bytes with a backend; none is imported for it."""
+    found = {"hdrunet-video": hdrunet_video.__version__, "torch": version("torch"), "av": version("av")}
+    if backend != "auto":
+        try:
+            found[backend] = version(backend)
+        except PackageNotFoundError:
+            found[backend] = "not installed"
+    return found
 
 
 def _ffmpeg_version() -> list[tuple[int, ...]]:

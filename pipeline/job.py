@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset
 
+from .backend import check_backend
 from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
 from .errors import InputError, UsageError
@@ -40,6 +41,8 @@ class Job:
     """`software`, or `nvdec`."""
     device: str = "auto"
     precision: str = "auto"
+    backend: str = "auto"
+    """`auto` (our own code), or `openvino`."""
     tile: Tile = "auto"
     """`auto`, `off`, or (width, height)."""
     peak: float | None = None
@@ -130,6 +133,7 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     if writes:
         check_target(job.target, preset)
     _check_model(job)
+    check_backend(job.backend, job.device)
     info = probe(job.source)
     check_not_the_source(job.source, job.target)
     plan = decide(job, preset, info)
@@ -190,6 +194,7 @@ def make_engine(plan: Plan, device: str = "") -> Engine:
         target,
         device=device or job.device.split(",")[0],
         precision=job.precision,
+        backend=job.backend,
         tile=job.tile,
         active=active,
     )

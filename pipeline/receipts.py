@@ -40,7 +40,9 @@ class Receipt:
     hardware: str
     """The processor or GPU, by name."""
     precision: str
-    """Of the network: `fp32` or `fp16`."""
+    """Of the network: `fp32`, `fp16` or `bf16`."""
+    backend: str
+    """Whose code computed the network: `ours` or `openvino`."""
     host: str
     weights_sha256: str
 

@@ -137,7 +137,7 @@ def _key(engine: Engine, width: int, height: int) -> str:
     device = torch.cuda.get_device_name(engine.device) if cuda else processor()
     facts = [device, f"{torch.get_num_threads()} threads", f"{total_memory(engine.device) >> 20} MiB"]
     facts += [f"torch {torch.__version__}", f"hdrunet-video {hdrunet_video.__version__}"]
-    return ", ".join([*facts, engine.precision, f"tile {engine.tile}", f"{width}x{height}"])
+    return ", ".join([*facts, engine.precision, engine.backend, f"tile {engine.tile}", f"{width}x{height}"])
 
 
 def processor() -> str:

@@ -148,6 +148,7 @@ class Work:
             device=str(engine.device),
             hardware=hardware_name(engine.device),
             precision=engine.precision,
+            backend=engine.backend,
             host=host_name(),
             weights_sha256=identity.weights_sha256,
         )

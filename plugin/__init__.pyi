@@ -13,6 +13,7 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         format: int | vs.PresetVideoFormat = ...,
         device: str = "auto",
         precision: Literal["auto", "fp16", "fp32", "bf16"] = "auto",
+        backend: Literal["auto", "openvino"] = "auto",
         tile: int | Sequence[int] = ...,
         num_streams: int = ...,
         peak: float = 1000.0,
@@ -34,7 +35,8 @@ class Plugin(vs.Plugin):  # type: ignore[misc]  # VapourSynth has no py.typed
         `signal`, what the network says (1.0 = SDR white, unbounded, the clip's primaries).
         format: RGB48 by default (RGBS or RGBH for a clip of floats, `linear` and `signal`); for example
         vs.YUV420P10, vs.YUV422P10, vs.YUV444P16.
-        device: `auto`, `cpu`, `cuda`, `cuda:N`. precision of the network. tile: width and height; 0 is off.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`. precision of the network. backend: `openvino` where it
+        is installed, on the CPU. tile: width and height; 0 is off.
         num_streams: frames in the network at once, core.num_threads at most; they share the threads of a CPU. By
         default what `hdrunet-video --tune` has found for this size, else 3 on CUDA and 1 on the CPU.
         peak, white: cd/m2. display_gamma: 2.24, or 2.4 for BT.1886.

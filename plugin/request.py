@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hdrunet_video.backend import BACKENDS, check_backend
 from hdrunet_video.baselines import MODELS as BASELINES
 from hdrunet_video.color.light import LightMapping, checked_mapping
 from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
@@ -47,6 +48,7 @@ class Request:
     dither: bool
     device: str
     precision: str
+    backend: str
     tile: str | tuple[int, int]
     num_streams: int | None
     """None is left to the tuning."""
@@ -92,6 +94,7 @@ def make_request(clip: Clip, arguments: Arguments) -> Request:
         dither=bool(given.get("dither", format.chroma_shift != (1, 1))) and not format.is_float,
         device=device,
         precision=precision,
+        backend=_backend(given, device),
         tile=_tile(arguments.get("tile")),
         num_streams=given.get("num_streams"),
         matrix=_choice(given, "matrix_in", "", MATRICES),
@@ -208,6 +211,12 @@ def _device(given: Mapping[str, Any]) -> tuple[str, str]:
     if precision == "bf16" and device.startswith("cuda"):
         raise UsageError("bf16 is no faster and less exact than fp16 on a GPU", "Leave out precision")
     return device, precision
+
+
+def _backend(given: Mapping[str, Any], device: str) -> str:
+    backend = _choice(given, "backend", "auto", BACKENDS)
+    check_backend(backend, device)
+    return backend
 
 
 def _cuda_devices() -> int:

@@ -67,7 +67,7 @@ class Work:
 def _make_engine(request: Request) -> Engine:
     target = Target(request.color, request.format, request.dither, request.mapping.white)
     network = load_model(request.model, request.weights)
-    options: dict[str, Any] = {"device": request.device, "precision": request.precision, "tile": request.tile}
+    options: dict[str, Any] = {name: getattr(request, name) for name in ("device", "precision", "backend", "tile")}
     engine = Engine(network, request.mapping, target, **options)
     if request.num_streams is not None:
         engine.concurrency = request.num_streams

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # pytest runs one worker a core
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton: its kernels run on the CPU then
+
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO")
 
 
 def ffmpeg(*arguments: str | Path) -> None:

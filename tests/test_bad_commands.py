@@ -33,6 +33,7 @@ COMMANDS = [
     (["good.mp4", "out.mov", "-p", "bad.toml"], 65, "bad.toml is not TOML"),
     (["good.mp4", "out.mov", "--set", "segment.frame=5"], 65, "Did you mean 'segment.frames'"),
     (["good.mp4", "out.mov", "--set", "video.codec=libx999"], 2, "libx999"),
+    (["good.mp4", "out.mov", "--backend", "openvino", "--device", "cuda"], 2, "on the CPU only"),
     (["good.mp4", "out.mov", "--peak", "400"], 2, "roll-off begins"),
     (["good.mp4", "out.mov", "--peak", "100"], 2, "--white"),
     (["good.mp4", "out.mov", "--peak", "nan"], 2, "--peak"),

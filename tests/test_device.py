@@ -38,6 +38,7 @@ def test_out_of_memory_of_the_cpu() -> None:
         torch.empty(10**15)
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("Exception from allocator.cpp:79:\nstd::bad_alloc"))  # OpenVINO's
     assert not is_out_of_memory(RuntimeError("other"))
     assert not is_out_of_memory(ValueError("out of memory"))
 

@@ -63,7 +63,7 @@ def test_active_picture_without_its_bars() -> None:
     "options",
     [
         {"precision": "fp16"}, {"precision": "fp8"}, {"tile": "large"}, {"tile": (3, 100)}, {"tile": (8,)},
-        {"in_flight": 0},
+        {"in_flight": 0}, {"backend": "tensorrt"},
     ],
 )  # fmt: skip
 def test_wrong_options(options: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from hdrunet_video.errors import OutputError, UsageError
 from hdrunet_video.job import Job, Plan, make_plan
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
-from tests.conftest import ffmpeg
+from tests.conftest import ffmpeg, needs_openvino
 
 
 def plan(clip: Path, target: Path, **options: Any) -> Plan:
@@ -93,12 +93,13 @@ def test_the_same_job_has_the_same_identity_wherever_it_is_written(clip: Path, t
     assert plan(copy, tmp_path / "b.mov", model="identity").identity == first
 
 
-CHANGES: list[dict[str, Any]] = [
+CHANGES: list[Any] = [
     {"preset": "prores-4444"},
     {"settings": ("color.dither=false",)},
     {"settings": ("video.options.vendor=abcd",)},
     {"model": "hdrunet"},
     {"precision": "fp32"},
+    pytest.param({"backend": "openvino"}, marks=needs_openvino),
     {"tile": (512, 512)},
     {"peak": 600.0},
     {"white": 100.0},

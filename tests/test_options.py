@@ -51,6 +51,7 @@ def test_every_field_of_a_job_has_a_flag() -> None:
         (("--decoder", "nvdec"), "decoder", "nvdec"),
         (("--device", "cuda:1"), "device", "cuda:1"),
         (("--precision", "fp16"), "precision", "fp16"),
+        (("--backend", "openvino"), "backend", "openvino"),
         (("--tile", "512x256"), "tile", (512, 256)),
         (("--tile", "off"), "tile", "off"),
         (("--segment-frames", "7"), "segment_frames", 7),

@@ -90,7 +90,7 @@ LAYERS = [
     "presets",
     "network.* baselines.*",
     "cut_off index probe",
-    "reader nvidia source_color timeline device hardware at_once",
+    "reader nvidia source_color timeline device hardware at_once backend",
     "in_flight target",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",

@@ -27,7 +27,7 @@ from hdrunet_video.network.weights import save_network
 from hdrunet_video.run import run
 from hdrunet_video.segments import SegmentStore
 from hdrunet_video.timeline import Segment
-from tests.conftest import ffmpeg
+from tests.conftest import ffmpeg, needs_openvino
 from tests.media import BT709, convert, forge, sha256
 
 TARGETS = {"hdr10": "out.mp4", "prores-hq": "out.mov", "ffv1": "out.mkv", "exr": "out.%06d.exr"}
@@ -267,6 +267,7 @@ def test_damage_while_it_runs_is_found_at_the_join(
         {"deinterlace": "frame"},
         {"model": "hdrunet"},
         {"precision": "fp32"},
+        pytest.param({"backend": "openvino"}, marks=needs_openvino),
         {"tile": (16, 16)},
         {"keep_going": True},
     ],

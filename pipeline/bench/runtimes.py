@@ -93,24 +93,12 @@ def onnx_runtime(network: nn.Module, shape: tuple[int, ...], device: torch.devic
     return run
 
 
-def openvino(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Network:
-    """OpenVINO's CPU plugin, float32."""
-    import openvino
-
-    _only_cpu(device)
-    with _quiet():
-        model = openvino.convert_model(torch.export.export(network, (torch.zeros(shape),)))
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = openvino.Core().compile_model(model, "CPU", hints)
-    return lambda signal: torch.from_numpy(compiled(signal.numpy())[0])
-
-
 def ncnn(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Network:
     """ncnn on the CPU, float32, converted by pnnx."""
     import ncnn
     import pnnx
 
-    _only_cpu(device)
+    only_cpu(device)
     made = ncnn.Net()
     made.opt.num_threads = torch.get_num_threads()
     for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
@@ -150,7 +138,8 @@ def tensorrt(network: nn.Module, shape: tuple[int, ...], device: torch.device) -
     return compiled
 
 
-def _only_cpu(device: torch.device) -> None:
+def only_cpu(device: torch.device) -> None:
+    """Raises UsageError on other devices."""
     if device.type != "cpu":
         raise UsageError("is run on the CPU only here", "give --device cpu")
 

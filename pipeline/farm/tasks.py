@@ -215,7 +215,7 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
     store.sweep()
     for left in target.parent.glob(f".{_escaped(target.name)}.*.part*"):
         delete(left)
-    kinds = sorted({f"{receipt.hardware} in {receipt.precision}" for receipt in receipts})
+    kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
     if len(kinds) > 1:
         warnings.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
     bad = sum(receipt.bad_frames for receipt in receipts)

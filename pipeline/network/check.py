@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +17,23 @@ from .hdrunet import HDRUNet
 from .tiles import Network
 
 _CODES = 1023
+
+
+def believed(
+    make: Callable[[], Network], reference: HDRUNet, tolerance: float, log: logging.Logger, otherwise: str
+) -> Network | None:
+    """What `make` makes where it is within `tolerance`, in 10-bit codes, of the reference on the reference's device.
+    Else None and a warning in `log`: what happens `otherwise`, and the reason."""
+    try:
+        made = make()
+        error = largest_error(made, reference, reference.stem.weight.device)
+        if error <= tolerance:
+            return made
+        reason = f"it is wrong by {error:.2f} of a 10-bit code"
+    except Exception as problem:  # whatever it is, PyTorch's operators may do
+        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+    log.warning("%s: %s", otherwise, reason)
+    return None
 
 
 @torch.no_grad()

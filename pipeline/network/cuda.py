@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .check import largest_error
+from .check import believed
 from .cuda_forward import Buffers, Forward, buffers, supports, workspace_bytes
 from .hdrunet import HDRUNet, pad_to_multiple
 from .tiles import Network
@@ -40,16 +40,8 @@ def fused(network: HDRUNet) -> Network | None:
         _log.info("there are no kernels for networks as this one: going on with PyTorch's operators")
         return None
     device = network.stem.weight.device
-    try:
-        made = Fused(Forward(network), device)
-        error = largest_error(made, network, device)
-        if error <= TOLERANCE:
-            return made
-        reason = f"it is wrong by {error:.2f} of a 10-bit code"
-    except Exception as problem:  # whatever it is, PyTorch's operators may do
-        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    _log.warning("the fused network cannot be used on %s, going on with PyTorch's operators: %s", device, reason)
-    return None
+    otherwise = f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
+    return believed(lambda: Fused(Forward(network), device), network, TOLERANCE, _log, otherwise)
 
 
 class Fused:

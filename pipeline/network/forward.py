@@ -3,38 +3,54 @@
 eager      PyTorch's own operators, channels_last: any device, the reference of the others
 cuda       Triton kernels in CUDA graphs: fp16 on CUDA
 onednn     fused convolutions on tiles that stay in the caches: fp32 and bf16 on the CPU
+openvino   OpenVINO's CPU plugin: fp32 and bf16 on the CPU, where it is asked for
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from . import cuda, onednn
+from . import cuda, onednn, openvino
+from .check import believed
 from .hdrunet import HDRUNet
 from .tiles import Network
 
 Precision = Literal["fp32", "fp16", "bf16"]
+TOLERANCE = 1.0
+"""Of a 10-bit code of R'G'B' in PQ: how far float16 in PyTorch's operators may be from float32. They round more often
+than the kernels do: 0.57 was measured on the bundled weights, on a CPU."""
+_log = logging.getLogger(__name__)
 
 
-def place(network: Network, device: torch.device, precision: Precision) -> Network:
+def place(network: Network, device: torch.device, precision: Precision, backend: str = "auto") -> Network:
     """(1, 3, H, W) signal -> (1, 3, H, W) signal on the device: a copy where `network` is a module, for inference.
 
-    What is no HDRUNet gets plain float32, what is no module is left as it is.
+    What is no HDRUNet gets plain float32, what is no module is left as it is. backend: `auto`, or `openvino`.
     """
     if not isinstance(network, nn.Module):
         return network
     own = copy.deepcopy(network).requires_grad_(False).eval().to(device)
     if not isinstance(own, HDRUNet):
         return own
-    if device.type == "cuda" and precision == "fp16":
-        return cuda.fused(own.float()) or eager(own.halve())
-    if device.type == "cpu" and precision != "fp16":
-        return onednn.fused(own.float(), precision) or eager(own)
-    return eager(own.halve() if precision == "fp16" else own.float())
+    own.float()
+    if precision == "fp16":
+        fused = cuda.fused(own) if device.type == "cuda" else None
+        return fused or _halved(own) or eager(own)
+    if device.type == "cpu":
+        asked = openvino.compiled(own, precision) if backend == "openvino" else None
+        return asked or onednn.fused(own, precision) or eager(own)
+    return eager(own)
+
+
+def _halved(network: HDRUNet) -> Network | None:
+    """PyTorch's operators in float16, which is a matter of the weights as well as of the device."""
+    otherwise = f"fp16 cannot be used on {network.stem.weight.device}, going on with PyTorch's operators in fp32"
+    return believed(lambda: eager(copy.deepcopy(network).halve()), network, TOLERANCE, _log, otherwise)
 
 
 def eager(network: HDRUNet) -> Network:

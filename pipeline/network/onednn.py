@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .check import largest_error
+from .check import believed
 from .hdrunet import HDRUNet, pad_to_multiple
 from .onednn_layers import Block, Condition, Modulation, Upsampling, Weighting, convolution
 from .tiles import Network
@@ -38,16 +39,9 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     warning in the log unless the network's configuration is the reason."""
     if network.config.condition and network.config.modulation != "spatial":
         return None
-    try:
-        made = FusedNetwork(network, _DTYPES[precision])
-        error = largest_error(made, network, torch.device("cpu"))
-        if error <= TOLERANCE[precision]:
-            return made
-        reason = f"it is wrong by {error:.2f} of a 10-bit code"
-    except Exception as problem:  # whatever it is, PyTorch's operators may do
-        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    _log.warning("%s cannot be fused on this CPU, going on with PyTorch's operators in fp32: %s", precision, reason)
-    return None
+    otherwise = f"{precision} cannot be fused on this CPU, going on with PyTorch's operators in fp32"
+    made = partial(FusedNetwork, network, _DTYPES[precision])
+    return believed(made, network, TOLERANCE[precision], _log, otherwise)
 
 
 class FusedNetwork:

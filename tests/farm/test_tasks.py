@@ -200,7 +200,7 @@ def test_another_version_is_refused(job: Path, monkeypatch: pytest.MonkeyPatch, 
     from hdrunet_video import identity
 
     other = {**identity.package_versions(), name: "99.0"}
-    monkeypatch.setattr("hdrunet_video.farm.plan_file.package_versions", lambda: other)
+    monkeypatch.setattr("hdrunet_video.farm.plan_file.package_versions", lambda backend: other)
     assert run("--plan", job / "plan", "--segments", "0") == 65
     said = capsys.readouterr().err
     assert f"with {name} " in said

@@ -36,6 +36,16 @@ def test_networks_without_kernels(change: dict[str, Any]) -> None:
     assert not supports(HDRUNetConfig(**change))
 
 
+def gentle() -> HDRUNet:
+    """Like a trained one: its output is near its input, where a code is not so fine that float16 is coarse."""
+    network = network_of()
+    assert network.weighting is not None
+    network.weighting.to_weights.weight.mul_(0.1)
+    network.weighting.to_weights.bias.fill_(1.0)
+    network.to_rgb.weight.mul_(0.1)
+    return network
+
+
 class Wrong(Inverse):
     """Kernels that do not work."""
 
@@ -75,14 +85,32 @@ def test_falls_back_aloud(
 ) -> None:
     monkeypatch.setattr(cuda, "Forward", kernels)
     monkeypatch.setattr(HDRUNet, "to", lambda self, *_, **__: self)  # there may be no such device
-    network = network_of()
+    network = gentle()
     made = forward.place(network, torch.device("cuda"), "fp16")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert caplog.records[0].name == "hdrunet_video.network.cuda"
-    assert "going on with PyTorch's operators" in caplog.text
+    assert "going on with PyTorch's operators in fp16" in caplog.text
     assert re.search(reason, caplog.records[0].getMessage())
     picture = picture_of(8, 8)
     torch.testing.assert_close(made(picture), network(picture), rtol=0, atol=0.02)
+    assert not torch.equal(made(picture), network(picture))
+
+
+@pytest.mark.parametrize(("weight", "reason"), [(1e6, "wrong by inf"), (1e4, "wrong by [0-9]+")])
+def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, weight: float, reason: str
+) -> None:
+    monkeypatch.setattr(cuda, "Forward", Missing)
+    monkeypatch.setattr(HDRUNet, "to", lambda self, *_, **__: self)
+    network = gentle()
+    network.encode_full.weight.mul_(weight)
+    network.down_half.weight.mul_(1 / weight)
+    made = forward.place(network, torch.device("cuda"), "fp16")
+    kernels, halved = (record.getMessage() for record in caplog.records)
+    assert "going on with PyTorch's operators in fp16: No module" in kernels
+    assert re.search(f"fp16 cannot be used on .*, going on with PyTorch's operators in fp32: it is {reason}", halved)
+    picture = picture_of(8, 8)
+    torch.testing.assert_close(made(picture), network(picture), rtol=1e-3, atol=1e-3)
 
 
 def test_the_check_lets_right_kernels_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

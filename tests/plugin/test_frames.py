@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import vapoursynth as vs
 from torch import Tensor
 from vapoursynth import core
@@ -16,7 +18,10 @@ from vapoursynth import core
 import hdrunet_video
 from hdrunet_video.baselines import MODELS
 from hdrunet_video.errors import RetryError
+from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.weights import save_network
 from hdrunet_video.reader import component_planes
+from tests.conftest import needs_openvino
 
 from .conftest import at_most, blank, filled, noise, planes, refusal, same
 
@@ -138,6 +143,7 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
         ({"device": "cuda:99"}, "there is no device cuda:99 here"),
         ({"device": "cpu", "precision": "fp16"}, "fp16 is slower and less exact than fp32 on a CPU"),
         ({"precision": "fp8"}, 'unknown precision "fp8". There are auto, fp16, fp32, bf16'),
+        ({"backend": "tensorrt"}, 'unknown backend "tensorrt". There are auto, openvino'),
         ({"tile": [1, 2, 3]}, "tile has 3 numbers. Give tile=[width, height]"),
         ({"tile": [2, 64]}, "a tile of 2x64 is too small"),
         ({"tile": [-8, -8]}, "a tile of -8x-8 is too small"),
@@ -158,6 +164,26 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
 def test_arguments_that_cannot_be(options: dict[str, Any], says: str) -> None:
     text = refusal(lambda: core.hdrunet.Reconstruct(blank(vs.RGB24), **options))
     assert text.startswith(f"Reconstruct: {says}")
+
+
+@needs_openvino
+def test_openvino_in_place_of_our_own_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "small.safetensors"
+    save_network(HDRUNet(HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 1, 0))), path)
+    clip = noise(vs.RGB24, 20, 12, 2)
+    ours, theirs = (
+        core.hdrunet.Reconstruct(clip, weights=str(path), backend=backend) for backend in ("auto", "openvino")
+    )
+    for one, other in zip(planes(ours.get_frame(1)), planes(theirs.get_frame(1)), strict=True):
+        assert abs(one.astype(int) - other.astype(int)).max() <= 2  # of 16 bits
+    assert not caplog.records
+
+
+def test_openvino_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    text = refusal(lambda: core.hdrunet.Reconstruct(blank(vs.RGB24), backend="openvino"))
+    assert text == "Reconstruct: OpenVINO is not installed; pip install 'hdrunet-video[openvino]'"
 
 
 def test_tiles_and_dither() -> None:
