@@ -10,14 +10,8 @@ import pytest
 
 from hdrunet_video.cli import main
 from tests.conftest import ffmpeg
-from tests.farm.conftest import OPTIONS
-from tests.media import convert, forge
-
-Capture = pytest.CaptureFixture[str]
-
-
-def run(*arguments: str | Path) -> int:
-    return main([*map(str, arguments), "-q"])
+from tests.farm.conftest import OPTIONS, Capture, run
+from tests.media import convert, flip, forge
 
 
 @pytest.fixture
@@ -28,12 +22,6 @@ def joined(job: Path) -> Path:
     for segment in (job / "plan").glob("seg_*.mov"):
         segment.unlink()
     return job
-
-
-def flip(path: Path, position: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
 
 
 def test_a_good_result(joined: Path, capsys: Capture) -> None:

@@ -1,0 +1,169 @@
+"""Other weights, sources and versions are refused with 65; damage is named, and repaired by doing a segment again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.weights import save_network
+from tests.farm.conftest import Capture, hidden, run
+from tests.media import flip, sha256
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two small networks."""
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
+    paths = [tmp_path_factory.mktemp("weights") / f"{seed}.safetensors" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        save_network(HDRUNet(config), path)
+    return paths
+
+
+def test_other_weights_are_refused(film: Path, tmp_path: Path, weights: list[Path], capsys: Capture) -> None:
+    own, folder = tmp_path / "own.safetensors", tmp_path / "plan"
+    shutil.copy(weights[0], own)
+    network = ("--weights", own, "--segment-frames", "15")
+    assert run(film, tmp_path / "out.mov", "--plan", folder, *network) == 0
+    shutil.copy(weights[1], own)
+    assert run("--plan", folder, "--segments", "0") == 65
+    assert "other weights" in capsys.readouterr().err
+    assert run("--plan", folder, "--segments", "0-1", "--weights", weights[0]) == 0
+    assert run("--plan", folder, "--join") == 65
+    shutil.copy(weights[0], own)
+    assert run("--plan", folder, "--join") == 0
+    assert run(film, tmp_path / "local.mov", *network) == 0
+    assert sha256(tmp_path / "out.mov") == sha256(tmp_path / "local.mov")
+
+
+def test_another_source_is_refused(job: Path, capsys: Capture) -> None:
+    source = job / "in.mp4"
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2] ^= 1
+    source.write_bytes(content)
+    (job / "plan" / "seg_000001.json").unlink()
+    for verb in (("--segments", "1"), ("--segments", "0"), ("--join",)):
+        assert run("--plan", job / "plan", *verb) == 65
+        assert "not the file that was planned" in capsys.readouterr().err
+    assert not (job / "plan" / "seg_000001.json").exists()
+
+
+def test_another_source_of_the_same_size_and_time_is_refused_at_the_join(job: Path) -> None:
+    source = job / "in.mp4"
+    status, content = source.stat(), bytearray(source.read_bytes())
+    content[-1] ^= 1
+    source.write_bytes(content)
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert run("--plan", job / "plan", "--join") == 65
+    assert not (job / "out.mov").exists()
+
+
+@pytest.mark.parametrize("name", ["torch", "av", "hdrunet-video"])
+def test_another_version_is_refused(job: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, name: str) -> None:
+    from hdrunet_video import identity
+
+    other = {**identity.package_versions(), name: "99.0"}
+    monkeypatch.setattr("hdrunet_video.farm.plan_file.package_versions", lambda: other)
+    assert run("--plan", job / "plan", "--segments", "0") == 65
+    said = capsys.readouterr().err
+    assert f"with {name} " in said
+    assert "here 99.0" in said
+    assert run("--plan", job / "plan", "--join") == 65
+
+
+def test_another_ffmpeg_is_refused(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job / "plan" / "seg_000001.json").unlink()
+    monkeypatch.setattr("hdrunet_video.identity._ffmpeg_version", lambda: [(1, 2, 3)])
+    assert run("--plan", job / "plan", "--segments", "1") == 65
+    assert run("--plan", job / "plan", "--join") == 75
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "edited"])
+def test_a_damaged_plan_is_refused(job: Path, damage: str, capsys: Capture) -> None:
+    path = job / "plan" / "plan.json"
+    text = path.read_text()
+    changed = {
+        "flipped": text.replace('"white": 203', '"white": 204'),
+        "cut": text[:-20],
+        "empty": "",
+        "edited": json.dumps({**json.loads(text), "target": "../other.mov"}),
+    }
+    path.write_text(changed[damage])
+    for verb in (("--segments", "0"), ("--join",), ("--verify",)):
+        assert run("--plan", job / "plan", *verb) == 65
+        assert "damaged, was edited" in capsys.readouterr().err
+
+
+def test_no_plan_yet(tmp_path: Path, capsys: Capture) -> None:
+    assert run("--plan", tmp_path, "--segments", "0") == 75
+    assert "no plan" in capsys.readouterr().err
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], int]] = {
+    "flipped byte": (flip, 65),
+    "cut segment": (lambda path: path.write_bytes(path.read_bytes()[:-1]), 65),
+    "missing receipt": (lambda path: path.with_suffix(".json").unlink(), 75),
+    "missing segment": (Path.unlink, 75),
+    "torn receipt": (lambda path: path.with_suffix(".json").write_text('{"plan_id": "'), 75),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_refused_named_and_repaired(job: Path, local: Path, damage: str, capsys: Capture) -> None:
+    act, code = DAMAGE[damage]
+    act(job / "plan" / "seg_000003.mov")
+    assert run("--plan", job / "plan", "--join") == code
+    assert "--segments 3 does" in capsys.readouterr().err
+    assert not (job / "out.mov").exists()
+    assert run("--plan", job / "plan", "--segments", "all") == 0
+    assert run("--plan", job / "plan", "--join") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_a_result_that_exists_is_not_replaced_unasked(job: Path, local: Path, capsys: Capture) -> None:
+    (job / "out.mov").write_text("mine")
+    assert run("--plan", job / "plan", "--join") == 73
+    assert (job / "out.mov").read_text() == "mine"
+    assert run("--plan", job / "plan", "--join", "-y") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (job / "plan" / "seg_000001.json").unlink()
+    for module in ("writer", "receipts", "run"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"hdrunet_video.{module}.sync", full)
+            verb = ("--join",) if module == "run" else ("--segments", "1")
+            assert run("--plan", job / "plan", *verb) == 75
+        assert hidden(job) == []
+        assert not (job / "out.mov").exists()
+        if module == "receipts":
+            assert run("--plan", job / "plan", "--segments", "1") == 0
+    assert run("--plan", job / "plan", "--join") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_random_damage_never_gives_another_film(job: Path, local: Path) -> None:
+    moments = random.Random(7)
+    for _ in range(8):
+        victim = moments.choice(sorted((job / "plan").glob("seg_*")))
+        moments.choice([flip, Path.unlink, lambda path: path.write_bytes(b"")])(victim)
+        code = run("--plan", job / "plan", "--join", "-y")
+        assert code in (65, 75)
+        assert run("--plan", job / "plan", "--segments", "all") == 0
+    assert run("--plan", job / "plan", "--join") == 0
+    assert sha256(job / "out.mov") == sha256(local)
