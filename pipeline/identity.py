@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,9 @@ def plan_identity(plan: Plan) -> PlanIdentity:
         "segments": [(segment.start, segment.stop) for segment in plan.segments],
         "keep_going": plan.job.keep_going,
         "decoder": plan.job.decoder,
-        "versions": [*package_versions().values(), _ffmpeg_version()],
+        "versions": [*package_versions(plan.preset.codec).values(), _ffmpeg_version()],
+        # The files of a segment have the names of the result.
+        **({"files": plan.target.name} if plan.is_sequence else {}),
     }
     return PlanIdentity(_digest(facts), source, weights)
 
@@ -74,9 +76,15 @@ def _weights_sha256(plan: Plan) -> str:
     return weights_sha256(plan.job.weights or None)
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide the bytes; none is imported for it."""
-    return {"hdrunet-video": hdrunet_video.__version__, "torch": version("torch"), "av": version("av")}
+def package_versions(codec: str) -> dict[str, str]:
+    """Versions of the packages that decide the bytes of a preset's `codec`; none is imported for it."""
+    versions = {"hdrunet-video": hdrunet_video.__version__, "torch": version("torch"), "av": version("av")}
+    if codec == "exr":
+        try:
+            versions["OpenEXR"] = version("OpenEXR")
+        except PackageNotFoundError:
+            versions["OpenEXR"] = "none"
+    return versions
 
 
 def _ffmpeg_version() -> list[tuple[int, ...]]:

@@ -91,7 +91,7 @@ def _document(plan: Plan, folder: Path, overwrite: bool) -> Document:
         },
         "target": _relative(plan.target, folder),
         "overwrite": overwrite,
-        "versions": package_versions(),
+        "versions": package_versions(plan.preset.codec),
         "job": {each.name: getattr(job, each.name) for each in fields(job) if each.name not in _NOT_OF_THE_JOB},
         "preset": as_json(plan.preset),
         "video": video_as_json(info),
@@ -161,7 +161,7 @@ def check(document: Document, place: Place, whole: bool = False) -> None:
 
     A source of the planned size and time is believed; `whole` reads all of it.
     """
-    planned, here = document["versions"], package_versions()
+    planned, here = document["versions"], package_versions(document["preset"]["codec"])
     if planned != here:
         differences = [
             f"{name} {planned.get(name)}, here {here[name]}" for name in here if planned.get(name) != here[name]

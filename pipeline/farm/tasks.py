@@ -119,13 +119,10 @@ def join_plan(request: Request, progress: Progress) -> Done:
     document = read_plan(request.folder)
     place = find(document, request.folder, request.source, request.target, request.weights)
     total = sum(segment["frames"] for segment in document["segments"])
-    known = joined_sha256(document, request.folder)
     progress.begin(place.target.name, total, 0)
     try:
-        if known and _has_sha256(place.target, known):
+        if _is_joined(document, request.folder, place.target, request.overwrite or document["overwrite"]):
             return Done(f"{place.target}: joined before, nothing to do", {"output": str(place.target)})
-        if known is None and not (request.overwrite or document["overwrite"]):
-            _check_nothing_there(place.target)
         progress.stage("checking")
         check(document, place, whole=True)
         receipts = all_receipts(document, request.folder)
@@ -155,6 +152,20 @@ def joined_sha256(document: Document, folder: Path) -> str | None:
         return None
 
 
+def _is_joined(document: Document, folder: Path, target: Path, overwrite: bool) -> bool:
+    """Whether the result is there. Raises OutputError where something else is that must not be replaced."""
+    for attempt in range(2):  # a second look, because another join may have ended after the first
+        known = joined_sha256(document, folder)
+        if known and _has_sha256(target, known):
+            return True
+        # A sequence appears frame by frame: what is there may be the part that a join has left.
+        if overwrite or known == "" or not _is_there(target):
+            return False
+        if attempt and known:
+            raise OutputError(f"{target} is not what was joined: somebody has changed it", "-y makes it again.")
+    raise OutputError(f"{target} exists", "-y overwrites it.")
+
+
 def _has_sha256(path: Path, sha256: str) -> bool:
     try:
         return payload_sha256(path) == sha256
@@ -162,10 +173,9 @@ def _has_sha256(path: Path, sha256: str) -> bool:
         return False
 
 
-def _check_nothing_there(target: Path) -> None:
+def _is_there(target: Path) -> bool:
     pattern = re.sub(r"%0\d+d", "[0-9]*", target.name)
-    if target.exists() or ("%" in target.name and target.parent.is_dir() and any(target.parent.glob(pattern))):
-        raise OutputError(f"{target} exists", "-y overwrites it.")
+    return target.exists() or ("%" in target.name and target.parent.is_dir() and any(target.parent.glob(pattern)))
 
 
 def all_receipts(document: Document, folder: Path) -> list[Receipt]:
@@ -201,7 +211,9 @@ def _list(numbers: list[int]) -> str:
 def _join(request: Request, document: Document, place: Place, receipts: list[Receipt]) -> list[str]:
     from ..run import assemble
     from ..segments import SegmentStore
+    from ..target import check_folder
 
+    check_folder(place.target.parent)
     plan = restore(document, place)
     store, target = SegmentStore(plan, request.folder), place.target
 

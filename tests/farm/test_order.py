@@ -97,6 +97,20 @@ def test_a_plan_is_made_once(film: Path, tmp_path: Path, capsys: Capture) -> Non
     assert '"peak": 600' in (folder / "plan.json").read_text()
 
 
+def test_frames_of_another_name_are_another_plan(film: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Files of a sequence have their names from the segment on."""
+    folder = plan(film, tmp_path / "a.%06d.exr", "--frames", ":6")
+    assert run("--plan", folder, "--segments", "0") == 0
+    assert run(film, tmp_path / "b.%06d.exr", "--plan", folder, *OPTIONS, "--frames", ":6") == 73
+    assert "plan of something else" in capsys.readouterr().err
+    plan(film, tmp_path / "b.%06d.exr", "--frames", ":6", "-y")
+    assert run("--plan", folder, "--join") == 75
+    assert run("--plan", folder, "--segments", "0") == 0
+    for verb in ("--join", "--verify"):
+        assert run("--plan", folder, verb) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.exr")) == [f"b.{number:06}.exr" for number in range(6)]
+
+
 def test_a_preset_of_the_users_own_travels_in_the_plan(film: Path, tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
     text = subprocess.run(

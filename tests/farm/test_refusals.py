@@ -7,14 +7,16 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
-from tests.farm.conftest import Capture, hidden, run
+from tests.farm.conftest import Capture, hidden, plan, run
 from tests.media import flip, sha256
 
 
@@ -71,13 +73,30 @@ def test_another_source_of_the_same_size_and_time_is_refused_at_the_join(job: Pa
 def test_another_version_is_refused(job: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, name: str) -> None:
     from hdrunet_video import identity
 
-    other = {**identity.package_versions(), name: "99.0"}
-    monkeypatch.setattr("hdrunet_video.farm.plan_file.package_versions", lambda: other)
+    other = {**identity.package_versions("prores"), name: "99.0"}
+    monkeypatch.setattr("hdrunet_video.farm.plan_file.package_versions", lambda _: other)
     assert run("--plan", job / "plan", "--segments", "0") == 65
     said = capsys.readouterr().err
     assert f"with {name} " in said
     assert "here 99.0" in said
     assert run("--plan", job / "plan", "--join") == 65
+
+
+@pytest.mark.parametrize("here", ["99.0", None])
+def test_another_openexr_is_refused_where_it_writes(
+    film: Path, job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, here: str | None
+) -> None:
+    folder = plan(film, tmp_path / "o.%06d.exr")
+
+    def found(name: str) -> str:
+        if name == "OpenEXR" and here is None:
+            raise PackageNotFoundError(name)
+        return here if name == "OpenEXR" and here else version(name)
+
+    monkeypatch.setattr("hdrunet_video.identity.version", found)
+    assert run("--plan", folder, "--segments", "0") == 65
+    assert f"here {here or 'none'}" in capsys.readouterr().err
+    assert run("--plan", job / "plan", "--segments", "0") == 0
 
 
 def test_another_ffmpeg_is_refused(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +154,42 @@ def test_a_result_that_exists_is_not_replaced_unasked(job: Path, local: Path, ca
     assert (job / "out.mov").read_text() == "mine"
     assert run("--plan", job / "plan", "--join", "-y") == 0
     assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_a_result_that_somebody_has_changed_is_not_replaced_unasked(job: Path, local: Path, capsys: Capture) -> None:
+    assert run("--plan", job / "plan", "--join") == 0
+    (job / "out.mov").write_text("mine")
+    assert run("--plan", job / "plan", "--join") == 73
+    assert "is not what was joined" in capsys.readouterr().err
+    assert (job / "out.mov").read_text() == "mine"
+    assert run("--plan", job / "plan", "--join", "-y") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_a_join_that_ends_while_another_begins(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its result appears after the other has asked for it, and before it looks whether something is in its way."""
+    from hdrunet_video.farm import tasks
+    from hdrunet_video.progress import Silent
+
+    original, asked = tasks.joined_sha256, []
+
+    def joined(*arguments: Any) -> str | None:
+        known = original(*arguments)
+        asked.append(known)
+        if len(asked) == 1:
+            tasks.join_plan(tasks.Request(job / "plan"), Silent())
+        return known
+
+    monkeypatch.setattr(tasks, "joined_sha256", joined)
+    assert run("--plan", job / "plan", "--join") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_the_folder_of_the_result_is_gone(job: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(job / "in.mp4", tmp_path / "gone" / "out.mov", "--plan", job / "plan", "--join") == 73
+    said = capsys.readouterr().err
+    assert f"the folder {tmp_path / 'gone'} does not exist" in said
+    assert "mkdir" in said
 
 
 def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
