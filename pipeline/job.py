@@ -11,8 +11,8 @@ from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset
 
 from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
-from .errors import InputError, UsageError
-from .identity import PlanIdentity, plan_identity
+from .errors import InputError, UsageError, WeightsError
+from .identity import PlanIdentity, plan_identity, weights_sha256
 from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
@@ -115,6 +115,11 @@ class Plan:
         return first * self.outputs_per_frame, last * self.outputs_per_frame
 
     @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights as they were when it was first asked for; empty for models without weights."""
+        return weights_sha256(self)
+
+    @cached_property
     def identity(self) -> PlanIdentity:
         """Hashes that tie segments to this plan; reads the whole source once."""
         return plan_identity(self)
@@ -171,8 +176,17 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
 
 
 def make_engines(plan: Plan) -> list[Engine]:
-    """One engine for each of the job's devices, which are separated by commas."""
-    return [make_engine(plan, device) for device in plan.job.device.split(",")]
+    """One engine for each of the job's devices, which are separated by commas.
+
+    Raises WeightsError where the file of weights is not, or does not stay, the one that the plan's hash names.
+    """
+    planned = plan.weights_sha256
+    engines = [make_engine(plan, device) for device in plan.job.device.split(",")]
+    if weights_sha256(plan) != planned:
+        raise WeightsError(
+            f"{plan.job.weights} changed while it was read", "Wait until it is complete, then try again."
+        )
+    return engines
 
 
 def make_engine(plan: Plan, device: str = "") -> Engine:

@@ -23,7 +23,7 @@ from .job import Plan
 from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader
-from .receipts import Receipt, host_name, payload_sha256
+from .receipts import Receipt, delete, host_name, payload_sha256
 from .segments import SegmentStore
 from .timeline import Segment
 from .writer import Writer, WriterSpec, write_error
@@ -128,14 +128,24 @@ class Work:
         return _Draft(segment, temporary, out, light, written, started)
 
     def seal(self, draft: _Draft, engine: Engine, bad_frames: set[int]) -> None:
-        """Complete a segment's file, put it in place and write its receipt."""
+        """Complete a segment's file, put it in place and write its receipt; or leave nothing of it."""
+        try:
+            draft.out.close()
+            receipt = self._receipt(draft, engine, bad_frames)
+            # Frames of another source must not be proved to be of this one.
+            check_source_unchanged(self.plan)
+        except BaseException:
+            delete(draft.temporary)
+            raise
+        self.store.finish(draft.segment, draft.temporary, receipt)
+
+    def _receipt(self, draft: _Draft, engine: Engine, bad_frames: set[int]) -> Receipt:
         segment, identity = draft.segment, self.plan.identity
-        draft.out.close()
         try:
             sha256 = payload_sha256(draft.temporary)
         except OSError as error:
             raise write_error(error, draft.temporary) from None
-        receipt = Receipt(
+        return Receipt(
             plan_id=identity.plan_id,
             index=segment.index,
             frames=draft.frames,
@@ -151,9 +161,6 @@ class Work:
             host=host_name(),
             weights_sha256=identity.weights_sha256,
         )
-        # Frames of another source must not be proved to be of this one.
-        check_source_unchanged(self.plan)
-        self.store.finish(segment, draft.temporary, receipt)
 
 
 @dataclass(frozen=True)

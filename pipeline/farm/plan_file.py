@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdrunet_video.presets import Preset, as_json
 
-from ..errors import InputError, OutputError, PlanError, RetryError, UsageError, WeightsError
+from ..errors import NO_ANSWER, InputError, OutputError, PlanError, RetryError, UsageError, WeightsError
 from ..identity import file_sha256, package_versions
 from ..receipts import write_whole
 
@@ -190,6 +190,10 @@ def _check_source(planned: dict[str, Any], source: Path, whole: bool) -> None:
         if same and (whole or facts.st_mtime_ns != planned["mtime_ns"]):
             same = file_sha256(source) == planned["sha256"]
     except OSError as error:
+        if error.errno in NO_ANSWER:
+            raise RetryError(
+                f"{source} cannot be read: {error.strerror}", "Check the disk or the network; try again."
+            ) from None
         raise InputError(
             f"the plan's source {source} cannot be read here: {error.strerror}",
             "Say where it is on this machine: hdrunet-video FILE --plan DIR ...",

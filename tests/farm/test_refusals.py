@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -16,7 +17,7 @@ import torch
 
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
-from tests.farm.conftest import Capture, hidden, plan, run
+from tests.farm.conftest import OPTIONS, Capture, hidden, plan, receipts, run
 from tests.media import flip, sha256
 
 
@@ -45,6 +46,70 @@ def test_other_weights_are_refused(film: Path, tmp_path: Path, weights: list[Pat
     assert run("--plan", folder, "--join") == 0
     assert run(film, tmp_path / "local.mov", *network) == 0
     assert sha256(tmp_path / "out.mov") == sha256(tmp_path / "local.mov")
+
+
+@pytest.mark.parametrize("verb", ["task", "local"])
+def test_weights_that_change_while_they_are_loaded(
+    film: Path, tmp_path: Path, weights: list[Path], verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A receipt must not name weights that did not make the frames."""
+    from hdrunet_video import job
+
+    own, load = tmp_path / "own.safetensors", job.load_model
+    shutil.copy(weights[0], own)
+    network = ("--weights", own, "--segment-frames", "15")
+    assert run(film, tmp_path / "out.mov", "--plan", tmp_path / "plan", *network) == 0
+
+    def changing(*arguments: str) -> Any:
+        loaded = load(*arguments)
+        shutil.copy(weights[1], own)
+        return loaded
+
+    monkeypatch.setattr(job, "load_model", changing)
+    command = (
+        ("--plan", tmp_path / "plan", "--segments", "0") if verb == "task" else (film, tmp_path / "l.mov", *network)
+    )
+    assert run(*command) == 65
+    assert f"{own} changed while" in capsys.readouterr().err
+    assert receipts(tmp_path / "plan") == {}
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("verb", [("--segments", "0"), ("--join",)])
+@pytest.mark.parametrize(("number", "code"), [(errno.ESTALE, 75), (errno.EIO, 75), (errno.EACCES, 65)])
+def test_a_source_that_cannot_be_read(
+    job: Path, verb: tuple[str, ...], number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fails(_: Path) -> str:
+        raise OSError(number, os.strerror(number))
+
+    os.utime(job / "in.mp4")  # so that its bytes are asked for
+    monkeypatch.setattr("hdrunet_video.farm.plan_file.file_sha256", fails)
+    assert run("--plan", job / "plan", *verb) == code
+    assert os.strerror(number) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["task", "local"])
+def test_a_source_that_goes_away_while_it_is_read(
+    job: Path, tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from hdrunet_video.work import Work
+
+    original = Work.seal
+
+    def seal(self: Work, *arguments: Any) -> None:
+        (job / "in.mp4").unlink(missing_ok=True)
+        original(self, *arguments)
+
+    monkeypatch.setattr(Work, "seal", seal)
+    (job / "plan" / "seg_000001.json").unlink()
+    command = (
+        ("--plan", job / "plan", "--segments", "1") if verb == "task" else (job / "in.mp4", job / "l.mov", *OPTIONS)
+    )
+    assert run(*command) == 75
+    assert f"{job / 'in.mp4'} can no longer be read" in capsys.readouterr().err
+    assert not (job / "plan" / "seg_000001.json").exists()
+    assert [name for name in hidden(job) if ".part" in name] == []
 
 
 def test_another_source_is_refused(job: Path, capsys: Capture) -> None:
@@ -193,8 +258,6 @@ def test_the_folder_of_the_result_is_gone(job: Path, tmp_path: Path, capsys: Cap
 
 
 def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
