@@ -138,9 +138,16 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     info = probe(job.source)
     check_not_the_source(job.source, job.target)
     plan = decide(job, preset, info)
+    check_machine(plan, writes)
+    return plan
+
+
+def check_machine(plan: Plan, writes: bool = True) -> None:
+    """Raise UsageError where this machine has not the video units that the plan's decoder and encoder need."""
+    preset, info = plan.preset, plan.info
+    check_decoder(info, plan.job.decoder, plan.deinterlace)
     if writes and is_nvenc(preset.codec):
         check_encoder(preset.codec, preset.pixel_format, preset.options, info.width, info.height)
-    return plan
 
 
 def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -> Plan:
@@ -156,7 +163,6 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
     deinterlace = job.deinterlace
     if deinterlace == "auto":
         deinterlace = "frame" if info.interlaced else "off"
-    check_decoder(info, job.decoder, deinterlace)
     timeline = make_timeline(info, start, stop, 2 if deinterlace == "field" else 1, (start, stop) != (0, len(info.pts)))
     frames = job.segment_frames or preset.segment_frames
     return Plan(

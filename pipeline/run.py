@@ -12,13 +12,12 @@ from pathlib import Path
 from .container import join
 from .frame import LightLevels
 from .identity import check_source_unchanged
-from .job import Plan, make_engines
+from .job import Plan
 from .mastering import static_metadata
 from .progress import Progress, Silent
 from .receipts import Receipt, sync, temporary_path
 from .segments import SegmentStore, claimed
-from .tune import tune
-from .work import Work, frame_count
+from .work import Work, frame_count, prepared_engines
 from .writer import write_error
 
 
@@ -45,11 +44,8 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     """
     progress, started = progress or Silent(), time.monotonic()
     progress.stage("loading")
-    engines = make_engines(plan)  # before anything is written: a device or weights that will not do leave no trace
-    if plan.job.model == "hdrunet":
-        progress.stage("tuning")
-        for engine in engines:
-            tune(engine, plan.info.width, plan.info.height, len(plan.timeline.pts), plan.job.tune)
+    # Before anything is written: a device or weights that will not do leave no trace.
+    engines = prepared_engines(plan, progress, len(plan.timeline.pts), plan.job.tune)
     with claimed(plan) as store:
         work = Work(plan, engines, store, progress, cancelled)
         progress.stage("checking")

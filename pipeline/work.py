@@ -19,13 +19,14 @@ from .frame import Frame, LightLevels
 from .frame_hashes import frame_hashes
 from .hardware import hardware_name
 from .identity import check_source_unchanged
-from .job import Plan
+from .job import Plan, make_engines
 from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader
 from .receipts import Receipt, delete, host_name, payload_sha256
 from .segments import SegmentStore
 from .timeline import Segment
+from .tune import tune
 from .writer import Writer, WriterSpec, write_error
 
 
@@ -189,6 +190,16 @@ def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter
         first = segment.start * plan.outputs_per_frame
         return ExrWriter(temporary, spec, plan.target.name, first, plan.mapping.white)
     return Writer(temporary, spec)
+
+
+def prepared_engines(plan: Plan, progress: Progress, frames: int, redo: bool) -> list[Engine]:
+    """The plan's engines, set to what suits this machine for so many `frames`; see tune."""
+    engines = make_engines(plan)
+    if plan.job.model == "hdrunet":
+        progress.stage("tuning")
+        for engine in engines:
+            tune(engine, plan.info.width, plan.info.height, frames, redo)
+    return engines
 
 
 def frame_count(plan: Plan, segment: Segment) -> int:

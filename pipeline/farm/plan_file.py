@@ -28,7 +28,7 @@ Document = dict[str, Any]
 
 _FILE = "plan.json"
 _FORMAT = 1
-_NOT_OF_THE_JOB = ("source", "target", "preset", "settings", "weights")
+_NOT_OF_THE_JOB = ("source", "target", "preset", "settings", "weights", "tune")
 _BUNDLED = Path(__file__).parent.parent / "network" / "hdrunet.safetensors"
 _ANEW = "Make a new plan: hdrunet-video INPUT OUTPUT --plan DIR -y"
 
@@ -204,12 +204,9 @@ def _check_source(planned: dict[str, Any], source: Path, whole: bool) -> None:
 
 def restore(document: Document, place: Place, device: str = "") -> Plan:
     """The plan, ready to run; `device` instead of the plan's. Raises PlanError where it would be another here."""
-    from ..target import check_can_write
-
     plan = decided(document, place, device)
     status = place.source.stat()  # a copy has a time of its own
     plan = replace(plan, info=replace(plan.info, size=status.st_size, mtime_ns=status.st_mtime_ns))
-    check_can_write(plan.preset)
     if plan.identity.plan_id != document["plan_id"]:
         raise PlanError("this machine would make other bytes than those of the plan: its FFmpeg differs", _ANEW)
     return plan

@@ -16,6 +16,7 @@ from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, te
 from .plan_file import Document, Place, check, find, read_plan, restore
 
 if TYPE_CHECKING:
+    from ..engine import Engine
     from ..job import Plan
 
 _JOINED = "joined.json"
@@ -32,6 +33,7 @@ class Request:
     weights: str = ""
     device: str = ""
     overwrite: bool = False
+    tune: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,14 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
     frames = {number: document["segments"][number]["frames"] for number in wanted}
     total, left = sum(frames.values()), sum(frames[number] for number in missing)
     named = f"{request.folder}: segments {numbers}"
+    if missing:
+        progress.stage("loading")
+        plan = restore(document, place, request.device)
+        engines = _engines(plan, progress, left, request.tune)
     progress.begin(named, total, total - left)
     try:
         if missing:
-            progress.stage("loading")
-            plan = restore(document, place, request.device)
-            _render(request, document, plan, wanted, missing, progress, cancelled)
+            _render(request, document, plan, engines, wanted, missing, progress, cancelled)
     finally:
         progress.end()
     seconds = time.monotonic() - started
@@ -91,21 +95,31 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
     return Done(text, {"segments": wanted, "frames": left, "seconds": round(seconds, 3), "resumed": total - left})
 
 
+def _engines(plan: Plan, progress: Progress, frames: int, tune: bool) -> list[Engine]:
+    from ..job import check_machine
+    from ..target import check_can_write
+    from ..work import prepared_engines
+
+    check_can_write(plan.preset)
+    check_machine(plan)
+    return prepared_engines(plan, progress, frames, tune)
+
+
 def _render(
     request: Request,
     document: Document,
     plan: Plan,
+    engines: list[Engine],
     wanted: list[int],
     missing: list[int],
     progress: Progress,
     cancelled: Cancelled,
 ) -> None:
-    from ..job import make_engines
     from ..segments import SegmentStore
     from ..work import Work
 
     store = SegmentStore(plan, request.folder)
-    work = Work(plan, make_engines(plan), store, progress, cancelled)
+    work = Work(plan, engines, store, progress, cancelled)
     try:
         work.finish([plan.segments[number] for number in missing], tuple(plan.segments[number] for number in wanted))
     except HdrunetError:

@@ -28,7 +28,7 @@ def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Cal
 
 def _request(flags: argparse.Namespace) -> Request:
     source, target, *_ = (*map(Path, flags.paths), None, None)
-    return Request(Path(flags.plan), source, target, flags.weights, _device(flags), flags.overwrite)
+    return Request(Path(flags.plan), source, target, flags.weights, _device(flags), flags.overwrite, flags.tune)
 
 
 def _device(flags: argparse.Namespace) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.weights import save_network
 from tests.farm.cluster import wait_for
 from tests.farm.conftest import OPTIONS, Capture, hidden, plan, receipts, run
 from tests.media import convert, forge, sha256
@@ -70,6 +72,63 @@ def test_a_device_that_is_not_there(film: Path, tmp_path: Path) -> None:
     folder = plan(film, tmp_path / "out.mov")
     assert run("--plan", folder, "--segments", "0", "--device", "cpu,cuda:77") == 2
     assert receipts(folder) == {}
+
+
+def test_only_tasks_need_the_units_of_a_gpu(
+    film: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A plan for NVDEC, whose frames the software decoder makes here."""
+    from hdrunet_video.errors import UsageError
+    from hdrunet_video.reader import Reader
+
+    def without(*_: object) -> None:
+        raise UsageError("there is no NVIDIA GPU", "")
+
+    original = Reader.__init__
+    monkeypatch.setattr("hdrunet_video.job.check_decoder", lambda *_: None)
+    folder = plan(film, tmp_path / "out.mov", "--decoder", "nvdec")
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "__init__", lambda self, *rest: original(self, *rest[:-1], "software"))
+        assert run("--plan", folder, "--segments", "all") == 0
+    monkeypatch.setattr("hdrunet_video.job.check_decoder", without)
+    assert run("--plan", folder, "--join") == 0
+    assert run("--plan", folder, "--verify") == 0
+    assert sha256(tmp_path / "out.mov") == sha256(local)
+    (folder / "seg_000001.json").unlink()
+    assert run("--plan", folder, "--segments", "1") == 2
+    assert "no NVIDIA GPU" in capsys.readouterr().err
+
+
+def test_tasks_compute_as_many_frames_at_once_as_suit_the_machine(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
+    save_network(HDRUNet(config), tmp_path / "small.safetensors")
+    options = ("--weights", tmp_path / "small.safetensors", "--segment-frames", "6", "--frames", ":12")
+    folder = tmp_path / "plan"
+    assert run(film, tmp_path / "out.mov", "--plan", folder, *options) == 0
+    asked: list[tuple[int, int, int, bool]] = []
+    monkeypatch.setattr("hdrunet_video.work.tune", lambda _, *how: asked.append(how))
+    assert run("--plan", folder, "--segments", "0") == 0
+    assert run("--plan", folder, "--segments", "1", "--tune") == 0
+    assert asked == [(96, 64, 6, False), (96, 64, 6, True)]
+
+
+def test_loading_is_not_taken_for_slow_frames(film: Path, tmp_path: Path) -> None:
+    from hdrunet_video.farm.tasks import Request, do_segments
+    from hdrunet_video.progress import Silent
+
+    told: list[str] = []
+
+    class Listener(Silent):
+        def begin(self, name: str, total: int, done: int) -> None:
+            told.append("begin")
+
+        def stage(self, text: str) -> None:
+            told.append(text)
+
+    do_segments(Request(plan(film, tmp_path / "out.mov")), "0", Listener(), lambda: False)
+    assert told == ["checking", "loading", "begin", "converting"]
 
 
 def test_sigterm_in_the_middle_of_a_segment(film: Path, local: Path, tmp_path: Path) -> None:
