@@ -135,6 +135,10 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
 def _stopped(flags: argparse.Namespace, number: int) -> None:
     if flags.json:
         print(json.dumps({"event": "stopped", "signal": number}), flush=True)
+    elif flags.submit:
+        _say(
+            flags, 1, "no longer watching; the jobs that were submitted go on, and the same command watches them again"
+        )
     else:
         _say(flags, 1, "stopped; finished segments are kept, and the same command goes on from there")
 

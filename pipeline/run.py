@@ -93,9 +93,11 @@ def assemble(
         before(temporary)
         os.replace(temporary, plan.target)
         sync(plan.target.parent)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise write_error(error, plan.target) from None
+        if isinstance(error, OSError):
+            raise write_error(error, plan.target) from None
+        raise
     return warnings
 
 

@@ -226,6 +226,7 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
     from ..run import assemble
     from ..segments import SegmentStore
     from ..target import check_folder
+    from ..writer import write_error
 
     check_folder(place.target.parent)
     plan = restore(document, place)
@@ -233,7 +234,10 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
 
     def record(file: Path | None) -> None:
         facts = {"plan_id": document["plan_id"], "sha256": payload_sha256(file) if file else ""}
-        write_whole(request.folder / _JOINED, json.dumps(facts) + "\n")
+        try:
+            write_whole(request.folder / _JOINED, json.dumps(facts) + "\n")
+        except OSError as error:
+            raise write_error(error, request.folder / _JOINED) from None
 
     if plan.is_sequence:
         record(None)

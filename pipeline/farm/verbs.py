@@ -22,6 +22,10 @@ def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Cal
         from .verify import verify
 
         return verify(_request(flags), progress)
+    if flags.submit and flags.submit[0] == "slurm":
+        from .slurm import check_installed
+
+        check_installed()
     document, folder, done = _plan(flags, progress)
     return done if verb == "plan" else _submit(flags, document, folder, done, progress, cancelled)
 

@@ -275,6 +275,27 @@ def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyP
     assert sha256(job / "out.mov") == sha256(local)
 
 
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 75), (errno.EROFS, 73)])
+@pytest.mark.parametrize("name", ["out.mov", "o.%06d.exr"])
+def test_the_folder_of_the_plan_cannot_be_written(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, name: str, number: int, code: int
+) -> None:
+    """Then the join cannot note what it has made."""
+
+    def fails(path: Path, _: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "film").mkdir()
+    folder = plan(film, tmp_path / "film" / name, "--frames", ":6")
+    assert run("--plan", folder, "--segments", "0") == 0
+    target = tmp_path / "elsewhere" / name
+    target.parent.mkdir()
+    monkeypatch.setattr("hdrunet_video.farm.tasks.write_whole", fails)
+    assert run(film, target, "--plan", folder, "--join") == code
+    assert str(folder) in capsys.readouterr().err
+    assert list(target.parent.iterdir()) == []
+
+
 def test_random_damage_never_gives_another_film(job: Path, local: Path) -> None:
     moments = random.Random(7)
     for _ in range(8):
