@@ -60,12 +60,9 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
         finally:
             progress.end()
         store.remove()
-    bad = sum(receipt.bad_frames for receipt in receipts)
-    if bad:
-        warnings.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
     for warning in warnings:
         progress.warn(warning)
-    seconds = time.monotonic() - started
+    seconds, bad = time.monotonic() - started, _bad_frames(receipts)
     return Report(plan.target, total, seconds, film_light(receipts), bad, resumed, tuple(warnings))
 
 
@@ -78,14 +75,15 @@ def assemble(
 ) -> list[str]:
     """Join the segments as `temporary`, on the target's disk, and rename it: complete or not at all.
 
-    `before` is called with the complete file before it is renamed. Returns what could not be kept, in sentences.
+    `before` is called with the complete file before it is renamed. Returns what a user should know of the result, in
+    sentences.
     """
     check_source_unchanged(plan)
     paths = [store.path(segment) for segment in plan.segments]
     if plan.is_sequence:
         for path in (file for folder in paths for file in sorted(folder.iterdir())):
             _place(path, plan.target.with_name(path.name), store.folder)
-        return []
+        return _doubts(plan, receipts)
     metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
     warnings = join(plan, paths, metadata, temporary)
     try:
@@ -98,7 +96,22 @@ def assemble(
         if isinstance(error, OSError):
             raise write_error(error, plan.target) from None
         raise
-    return warnings
+    return warnings + _doubts(plan, receipts)
+
+
+def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
+    """What receipts say that makes a result less than it could be."""
+    doubts = []
+    kinds = sorted({f"{receipt.hardware} in {receipt.precision}" for receipt in receipts})
+    if len(kinds) > 1:
+        doubts.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
+    if bad := _bad_frames(receipts):
+        doubts.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
+    return doubts
+
+
+def _bad_frames(receipts: list[Receipt]) -> int:
+    return sum(receipt.bad_frames for receipt in receipts)
 
 
 def _place(path: Path, target: Path, work: Path) -> None:

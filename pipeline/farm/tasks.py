@@ -245,12 +245,6 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
     store.sweep()
     for left in target.parent.glob(f".{_escaped(target.name)}.*.part*"):
         delete(left)
-    kinds = sorted({f"{receipt.hardware} in {receipt.precision}" for receipt in receipts})
-    if len(kinds) > 1:
-        warnings.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
-    bad = sum(receipt.bad_frames for receipt in receipts)
-    if bad:
-        warnings.append(f"{bad} frames of {place.source} were damaged or missing and were replaced")
     return warnings
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -62,8 +64,6 @@ def test_files_of_others_in_the_work_folder_stay(film: Path, tmp_path: Path) -> 
 
 
 def test_two_runs_at_once(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import fcntl
-
     work = tmp_path / ".out.mkv.work"
     work.mkdir()
     part = work / ".seg_000000.elsewhere.1.part.mkv"
@@ -75,3 +75,25 @@ def test_two_runs_at_once(film: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         assert part.exists()
     convert(film, tmp_path / "out.mkv", "--frames", ":3")
     assert not work.exists()
+
+
+def test_three_runs_at_once(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ends and takes its lock away before the second has locked it; the third has a new one."""
+    work = tmp_path / ".out.mkv.work"
+    work.mkdir()
+    part = work / ".seg_000000.elsewhere.1.part.mkv"
+    part.write_text("being written")
+    original, third = fcntl.flock, []
+
+    def flock(file: IO[str], how: int) -> None:
+        if not third:
+            (work / "lock").unlink()
+            third.append((work / "lock").open("w"))
+            original(third[0], fcntl.LOCK_EX)
+        original(file, how)
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    code = main([str(film), str(tmp_path / "out.mkv"), "--model", "identity", "-q"])
+    third[0].close()
+    assert code == 75
+    assert part.exists()

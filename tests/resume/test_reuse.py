@@ -17,7 +17,7 @@ from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
 from hdrunet_video.network.weights import save_network
 from hdrunet_video.segments import SegmentStore
 from tests.conftest import ffmpeg
-from tests.media import BT709, convert, sha256
+from tests.media import BT709, convert, forge, sha256
 from tests.resume.conftest import made, redone, stop
 
 
@@ -34,6 +34,7 @@ def test_all_finished_segments_are_reused(
         {"peak": 600.0},
         {"white": 100.0},
         {"display_gamma": 2.4},
+        {"strength": 0.5},
         {"settings": ("video.options.slices=4",)},
         {"settings": ("color.dither=false",)},
         {"segment_frames": 5},
@@ -55,6 +56,12 @@ def test_other_settings_reuse_nothing(film: Path, stopped: Path, options: dict[s
     assert SegmentStore(make_plan(same)).missing() == []
     plan = make_plan(replace(same, **options))
     assert SegmentStore(plan).missing() == list(plan.segments)
+
+
+def test_segments_of_other_hardware_are_said(film: Path, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forge(stopped.with_name(".out.mkv.work") / "seg_000004.json", hardware="GPU X", precision="fp16")
+    convert(film, stopped, "--segment-frames", "3")
+    assert "GPU X in fp16" in capsys.readouterr().err
 
 
 def test_another_source_of_the_same_name_reuses_nothing(tmp_path: Path, stopped: Path, film: Path) -> None:
