@@ -22,7 +22,8 @@ from ..identity import file_sha256, package_versions
 from ..receipts import write_whole
 
 if TYPE_CHECKING:
-    from ..job import Plan
+    from ..job import Job, Plan
+    from ..probe import VideoInfo
 
 Document = dict[str, Any]
 
@@ -213,8 +214,22 @@ def restore(document: Document, place: Place, device: str = "") -> Plan:
 
 
 def decided(document: Document, place: Place, device: str = "") -> Plan:
-    """The plan without a look at the source, the weights and what this machine can do: enough to verify a result."""
-    from ..job import Job, decide
+    """The plan without a look at the source, the weights and what this machine can do: enough to verify a result.
+
+    Raises PlanError where another version of this program has settings that this one has not.
+    """
+    from ..job import decide
+
+    try:
+        job, preset, info = _parts(document, place, device)
+    except (TypeError, KeyError, ValueError):
+        planned = document["versions"]["hdrunet-video"]
+        raise PlanError(f"the plan was made with hdrunet-video {planned}, which has other settings", _ANEW) from None
+    return decide(job, preset, info, document["source"]["sha256"])
+
+
+def _parts(document: Document, place: Place, device: str) -> tuple[Job, Preset, VideoInfo]:
+    from ..job import Job
     from .plan_video import video_from_json
 
     kept = document["job"]
@@ -232,5 +247,4 @@ def decided(document: Document, place: Place, device: str = "") -> Plan:
         }
     )
     preset = Preset(**{**document["preset"], "extensions": tuple(document["preset"]["extensions"])})
-    info = video_from_json(document["video"], place.source)
-    return decide(job, preset, info, document["source"]["sha256"])
+    return job, preset, video_from_json(document["video"], place.source)

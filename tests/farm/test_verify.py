@@ -95,6 +95,20 @@ def test_nothing_to_verify_yet(joined: Path, capsys: Capture) -> None:
     assert "segments 1 have no receipt" in capsys.readouterr().err
 
 
+def test_a_plan_of_another_version(joined: Path, capsys: Capture) -> None:
+    """Versions need not be the same to verify, but its settings must be known."""
+    from hdrunet_video.farm.plan_file import _digest
+
+    path = joined / "plan" / "plan.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    document["versions"]["hdrunet-video"] = "9.0"
+    document["job"]["sharpness"] = 1
+    path.write_text(json.dumps({**document, "sha256": _digest(document)}))
+    assert run("--plan", joined / "plan", "--verify") == 65
+    assert "hdrunet-video 9.0" in capsys.readouterr().err
+
+
 def test_something_that_is_no_film(joined: Path) -> None:
     (joined / "out.mov").write_text("not a film")
     assert run("--plan", joined / "plan", "--verify") == 65
