@@ -16,6 +16,11 @@ Exit codes follow sysexits.h. `str(error)` is one sentence; `error.hint` says wh
 
 from __future__ import annotations
 
+import errno
+
+NO_ANSWER = (errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.EBUSY)
+"""What network file systems say when they, and not the command, have failed."""
+
 
 class HdrunetError(Exception):
     """One sentence that says what is wrong and why; `hint` says what to do, `exit_code` tells a program."""

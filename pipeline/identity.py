@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hdrunet_video
 from hdrunet_video.presets import as_json
 
-from .errors import InputError
+from .errors import InputError, RetryError
 
 if TYPE_CHECKING:
     from .job import Plan
@@ -35,9 +35,12 @@ def file_sha256(path: Path) -> str:
 
 def plan_identity(plan: Plan) -> PlanIdentity:
     """Hash the source (unless the plan knows its hash), the weights, every setting and the deciding versions."""
-    source = plan.source_sha256 or file_sha256(plan.info.path)
+    try:
+        source = plan.source_sha256 or file_sha256(plan.info.path)
+    except OSError as error:
+        raise _lost(plan, error) from None
     check_source_unchanged(plan)
-    weights = _weights_sha256(plan)
+    weights = plan.weights_sha256
     facts: dict[str, Any] = {
         "source": source,
         "weights": weights,
@@ -52,14 +55,22 @@ def plan_identity(plan: Plan) -> PlanIdentity:
         "segments": [(segment.start, segment.stop) for segment in plan.segments],
         "keep_going": plan.job.keep_going,
         "decoder": plan.job.decoder,
-        "versions": [*package_versions(plan.job.backend).values(), _ffmpeg_version()],
+        "versions": [*package_versions(plan.preset.codec, plan.job.backend).values(), _ffmpeg_version()],
+        # The files of a segment have the names of the result.
+        **({"files": plan.target.name} if plan.is_sequence else {}),
     }
     return PlanIdentity(_digest(facts), source, weights)
 
 
 def check_source_unchanged(plan: Plan) -> None:
-    """Raise InputError where the source is no longer the file that was probed, for example while it is recorded."""
-    facts = plan.info.path.stat()
+    """Raise InputError where the source is no longer the file that was probed, for example while it is recorded.
+
+    Raises RetryError where it is not there any more.
+    """
+    try:
+        facts = plan.info.path.stat()
+    except OSError as error:
+        raise _lost(plan, error) from None
     if (facts.st_size, facts.st_mtime_ns) != (plan.info.size, plan.info.mtime_ns):
         raise InputError(
             f"{plan.info.path} changed while it was read",
@@ -67,22 +78,30 @@ def check_source_unchanged(plan: Plan) -> None:
         )
 
 
-def _weights_sha256(plan: Plan) -> str:
+def _lost(plan: Plan, error: OSError) -> RetryError:
+    return RetryError(
+        f"{plan.info.path} can no longer be read: {error.strerror}",
+        "Check the disk or the network; the same command goes on.",
+    )
+
+
+def weights_sha256(plan: Plan) -> str:
+    """Hash of the weights as they are now; empty for models without weights. Raises WeightsError."""
     if plan.job.model != "hdrunet":
         return ""
-    from .network.weights import weights_sha256
+    from .network import weights
 
-    return weights_sha256(plan.job.weights or None)
+    return weights.weights_sha256(plan.job.weights or None)
 
 
-def package_versions(backend: str = "auto") -> dict[str, str]:
-    """Versions of the packages that decide the bytes with a backend; none is imported for it."""
+def package_versions(codec: str, backend: str) -> dict[str, str]:
+    """Versions of the packages that decide the bytes with a preset's `codec` and a backend; none is imported for it."""
     found = {"hdrunet-video": hdrunet_video.__version__, "torch": version("torch"), "av": version("av")}
-    if backend != "auto":
+    for name in (*(["OpenEXR"] if codec == "exr" else []), *([backend] if backend != "auto" else [])):
         try:
-            found[backend] = version(backend)
+            found[name] = version(name)
         except PackageNotFoundError:
-            found[backend] = "not installed"
+            found[name] = "not installed"
     return found
 
 

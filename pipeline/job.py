@@ -12,8 +12,8 @@ from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset
 from .backend import check_backend
 from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
-from .errors import InputError, UsageError
-from .identity import PlanIdentity, plan_identity
+from .errors import InputError, UsageError, WeightsError
+from .identity import PlanIdentity, plan_identity, weights_sha256
 from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
@@ -118,6 +118,11 @@ class Plan:
         return first * self.outputs_per_frame, last * self.outputs_per_frame
 
     @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights as they were when it was first asked for; empty for models without weights."""
+        return weights_sha256(self)
+
+    @cached_property
     def identity(self) -> PlanIdentity:
         """Hashes that tie segments to this plan; reads the whole source once."""
         return plan_identity(self)
@@ -137,9 +142,16 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
     info = probe(job.source)
     check_not_the_source(job.source, job.target)
     plan = decide(job, preset, info)
+    check_machine(plan, writes)
+    return plan
+
+
+def check_machine(plan: Plan, writes: bool = True) -> None:
+    """Raise UsageError where this machine has not the video units that the plan's decoder and encoder need."""
+    preset, info = plan.preset, plan.info
+    check_decoder(info, plan.job.decoder, plan.deinterlace)
     if writes and is_nvenc(preset.codec):
         check_encoder(preset.codec, preset.pixel_format, preset.options, info.width, info.height)
-    return plan
 
 
 def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -> Plan:
@@ -155,7 +167,6 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
     deinterlace = job.deinterlace
     if deinterlace == "auto":
         deinterlace = "frame" if info.interlaced else "off"
-    check_decoder(info, job.decoder, deinterlace)
     timeline = make_timeline(info, start, stop, 2 if deinterlace == "field" else 1, (start, stop) != (0, len(info.pts)))
     frames = job.segment_frames or preset.segment_frames
     return Plan(
@@ -175,8 +186,17 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
 
 
 def make_engines(plan: Plan) -> list[Engine]:
-    """One engine for each of the job's devices, which are separated by commas."""
-    return [make_engine(plan, device) for device in plan.job.device.split(",")]
+    """One engine for each of the job's devices, which are separated by commas.
+
+    Raises WeightsError where the file of weights is not, or does not stay, the one that the plan's hash names.
+    """
+    planned = plan.weights_sha256
+    engines = [make_engine(plan, device) for device in plan.job.device.split(",")]
+    if weights_sha256(plan) != planned:
+        raise WeightsError(
+            f"{plan.job.weights} changed while it was read", "Wait until it is complete, then try again."
+        )
+    return engines
 
 
 def make_engine(plan: Plan, device: str = "") -> Engine:

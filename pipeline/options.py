@@ -152,8 +152,10 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
 _OF_THE_PLAN = (
     *("output_folder", "preset", "set", "frames", "peak", "white", "display_gamma", "matrix", "primaries", "range"),
     *("chroma_location", "deinterlace", "assume_sdr", "keep_going", "model", "precision", "tile", "segment_frames"),
-    *("backend", "dry_run", "skip_existing"),
+    *("strength", "decoder", "backend", "dry_run", "skip_existing"),
 )
+_OF_SUBMIT = {"sbatch": ("slurm",), "detach": ("slurm",), "per_task": ("slurm", "openjd")}
+"""Flag -> what it can be given with."""
 
 
 def farm_verb(flags: argparse.Namespace) -> str:
@@ -174,9 +176,22 @@ def farm_verb(flags: argparse.Namespace) -> str:
         raise UsageError(f"--{verb} takes one input and one output", "hdrunet-video in.mp4 out.mov --plan DIR")
     if verb in ("segments", "join", "verify"):
         _check_belongs(flags, verb)
+    if verb and verb != "segments" and flags.tune:
+        raise UsageError(f"--tune is not for --{verb}", "It is for the machine that does --segments.")
+    _check_submit(flags, verb)
     if flags.per_task is not None and flags.per_task < 1:
         raise UsageError(f"--per-task {flags.per_task} must be at least 1", "Leave it out, and it is chosen.")
     return verb
+
+
+def _check_submit(flags: argparse.Namespace, verb: str) -> None:
+    to = flags.submit[0] if verb == "submit" else ""
+    for name, takers in _OF_SUBMIT.items():
+        if getattr(flags, name) and to not in takers:
+            takes = f"--submit {takers[0]}" if len(takers) == 1 else "--submit"
+            raise UsageError(f"--{name.replace('_', '-')} is for {takes}", "hdrunet-video INPUT OUTPUT --submit slurm")
+    if to == "openjd" and flags.plan is not None:
+        raise UsageError(f"the plan of a bundle lies in {Path(flags.submit[1]) / 'plan'}", "Leave out --plan.")
 
 
 def _check_belongs(flags: argparse.Namespace, verb: str) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path
 from .container import join
 from .frame import LightLevels
 from .identity import check_source_unchanged
-from .job import Plan, make_engines
+from .job import Plan
 from .mastering import static_metadata
 from .progress import Progress, Silent
 from .receipts import Receipt, sync, temporary_path
 from .segments import SegmentStore, claimed
-from .tune import tune
-from .work import Work, frame_count
+from .work import Work, frame_count, prepared_engines
 from .writer import write_error
 
 
@@ -45,11 +44,8 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     """
     progress, started = progress or Silent(), time.monotonic()
     progress.stage("loading")
-    engines = make_engines(plan)  # before anything is written: a device or weights that will not do leave no trace
-    if plan.job.model == "hdrunet":
-        progress.stage("tuning")
-        for engine in engines:
-            tune(engine, plan.info.width, plan.info.height, len(plan.timeline.pts), plan.job.tune)
+    # Before anything is written: a device or weights that will not do leave no trace.
+    engines = prepared_engines(plan, progress, len(plan.timeline.pts), plan.job.tune)
     with claimed(plan) as store:
         work = Work(plan, engines, store, progress, cancelled)
         progress.stage("checking")
@@ -64,12 +60,9 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
         finally:
             progress.end()
         store.remove()
-    bad = sum(receipt.bad_frames for receipt in receipts)
-    if bad:
-        warnings.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
     for warning in warnings:
         progress.warn(warning)
-    seconds = time.monotonic() - started
+    seconds, bad = time.monotonic() - started, _bad_frames(receipts)
     return Report(plan.target, total, seconds, film_light(receipts), bad, resumed, tuple(warnings))
 
 
@@ -82,14 +75,15 @@ def assemble(
 ) -> list[str]:
     """Join the segments as `temporary`, on the target's disk, and rename it: complete or not at all.
 
-    `before` is called with the complete file before it is renamed. Returns what could not be kept, in sentences.
+    `before` is called with the complete file before it is renamed. Returns what a user should know of the result, in
+    sentences.
     """
     check_source_unchanged(plan)
     paths = [store.path(segment) for segment in plan.segments]
     if plan.is_sequence:
         for path in (file for folder in paths for file in sorted(folder.iterdir())):
             _place(path, plan.target.with_name(path.name), store.folder)
-        return []
+        return _doubts(plan, receipts)
     metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
     warnings = join(plan, paths, metadata, temporary)
     try:
@@ -97,10 +91,27 @@ def assemble(
         before(temporary)
         os.replace(temporary, plan.target)
         sync(plan.target.parent)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise write_error(error, plan.target) from None
-    return warnings
+        if isinstance(error, OSError):
+            raise write_error(error, plan.target) from None
+        raise
+    return warnings + _doubts(plan, receipts)
+
+
+def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
+    """What receipts say that makes a result less than it could be."""
+    doubts = []
+    kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
+    if len(kinds) > 1:
+        doubts.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
+    if bad := _bad_frames(receipts):
+        doubts.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
+    return doubts
+
+
+def _bad_frames(receipts: list[Receipt]) -> int:
+    return sum(receipt.bad_frames for receipt in receipts)
 
 
 def _place(path: Path, target: Path, work: Path) -> None:

@@ -125,10 +125,12 @@ def claimed(plan: Plan) -> Iterator[SegmentStore]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The run that had it may have removed the folder in between; then this lock guards nothing.
-            os.stat(lock.name)
+            # The run that had it may have removed it, and the next have made its own: then this one guards nothing.
+            guards = os.path.samestat(os.stat(lock.name), os.fstat(lock.fileno()))
         except OSError:
-            raise RetryError(f"another run is writing {plan.target}", "Wait for it, or stop it first.") from None
+            guards = False
+        if not guards:
+            raise RetryError(f"another run is writing {plan.target}", "Wait for it, or stop it first.")
         store.sweep()
         try:
             yield store

@@ -15,7 +15,6 @@ from .nvidia import is_nvenc
 
 def check_target(target: Path, preset: Preset) -> None:
     """Raise UsageError where the preset does not write such files, OutputError where the file cannot be written."""
-    folder = target.parent
     extension = target.suffix.lower()
     if extension not in preset.extensions:
         raise UsageError(
@@ -24,13 +23,18 @@ def check_target(target: Path, preset: Preset) -> None:
         )
     if preset.segment_container == "exr" and not re.search(r"%0\d+d[^%]*$", target.name):
         raise UsageError(f"{target.name} needs a frame number", f"For example {target.stem}.%06d.exr")
+    check_folder(target.parent)
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
+    check_can_write(preset)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OutputError where no file can be made in `folder`."""
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist", f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {folder} may not be written", "Choose another, or change its permissions.")
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
-    check_can_write(preset)
 
 
 def check_can_write(preset: Preset) -> None:

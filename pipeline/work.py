@@ -19,13 +19,14 @@ from .frame import Frame, LightLevels
 from .frame_hashes import frame_hashes
 from .hardware import hardware_name
 from .identity import check_source_unchanged
-from .job import Plan
+from .job import Plan, make_engines
 from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader
-from .receipts import Receipt, host_name, payload_sha256
+from .receipts import Receipt, delete, host_name, payload_sha256
 from .segments import SegmentStore
 from .timeline import Segment
+from .tune import tune
 from .writer import Writer, WriterSpec, write_error
 
 
@@ -128,14 +129,24 @@ class Work:
         return _Draft(segment, temporary, out, light, written, started)
 
     def seal(self, draft: _Draft, engine: Engine, bad_frames: set[int]) -> None:
-        """Complete a segment's file, put it in place and write its receipt."""
+        """Complete a segment's file, put it in place and write its receipt; or leave nothing of it."""
+        try:
+            draft.out.close()
+            receipt = self._receipt(draft, engine, bad_frames)
+            # Frames of another source must not be proved to be of this one.
+            check_source_unchanged(self.plan)
+        except BaseException:
+            delete(draft.temporary)
+            raise
+        self.store.finish(draft.segment, draft.temporary, receipt)
+
+    def _receipt(self, draft: _Draft, engine: Engine, bad_frames: set[int]) -> Receipt:
         segment, identity = draft.segment, self.plan.identity
-        draft.out.close()
         try:
             sha256 = payload_sha256(draft.temporary)
         except OSError as error:
             raise write_error(error, draft.temporary) from None
-        receipt = Receipt(
+        return Receipt(
             plan_id=identity.plan_id,
             index=segment.index,
             frames=draft.frames,
@@ -152,9 +163,6 @@ class Work:
             host=host_name(),
             weights_sha256=identity.weights_sha256,
         )
-        # Frames of another source must not be proved to be of this one.
-        check_source_unchanged(self.plan)
-        self.store.finish(segment, draft.temporary, receipt)
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,16 @@ def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter
         first = segment.start * plan.outputs_per_frame
         return ExrWriter(temporary, spec, plan.target.name, first, plan.mapping.white)
     return Writer(temporary, spec)
+
+
+def prepared_engines(plan: Plan, progress: Progress, frames: int, redo: bool) -> list[Engine]:
+    """The plan's engines, set to what suits this machine for so many `frames`; see tune."""
+    engines = make_engines(plan)
+    if plan.job.model == "hdrunet":
+        progress.stage("tuning")
+        for engine in engines:
+            tune(engine, plan.info.width, plan.info.height, frames, redo)
+    return engines
 
 
 def frame_count(plan: Plan, segment: Segment) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor
 from hdrunet_video.presets import Preset
 
 from .color.spec import ChromaLocation, PixelFormat
-from .errors import HdrunetError, OutputError, RetryError
+from .errors import NO_ANSWER, HdrunetError, OutputError, RetryError
 from .frame import Frame
 from .receipts import sync
 
@@ -34,8 +34,6 @@ _SMALL_X265 = "ctu=16:cutree=0"
 """x265 writes past its buffers where a side is 64 or less: other bytes at every run, or a crash. Not with these."""
 _UNORDERED = 2
 """Frames that are too few to be coded out of order. x265 gives them decoding times from uninitialised memory."""
-_NO_ANSWER = (errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.EBUSY)
-"""What network file systems say when they, and not the command, have failed."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,7 @@ def write_error(error: Exception, path: Path) -> HdrunetError:
             "Make room; the same command goes on from the finished segments.",
         )
     reason = getattr(error, "strerror", None) or str(error)
-    if number in _NO_ANSWER:
+    if number in NO_ANSWER:
         return RetryError(f"the file system of {path.parent} gives up: {reason}", "Check the disk or the network.")
     return OutputError(f"{path} cannot be written: {reason}", "Check the folder's permissions and the disk.")
 

@@ -80,3 +80,10 @@ def forge(receipt: Path, **facts: object) -> None:
     found = read_receipt(receipt)
     assert found is not None
     receipt.write_text(replace(found, **facts).as_json())  # type: ignore[arg-type]
+
+
+def flip(path: Path, position: int | None = None) -> None:
+    """Flip one bit of a file: of the byte at `position`, or of the one in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if position is None else position] ^= 1
+    path.write_bytes(content)

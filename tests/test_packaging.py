@@ -97,7 +97,7 @@ LAYERS = [
     "segments remux container tune",
     "work",
     "run",
-    "options",
+    "options closed_pipes",
     "farm.*",
     "api describe doctor",
     "cli",

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from hdrunet_video.presets import Preset, as_json
 
-from ..errors import InputError, OutputError, PlanError, RetryError, UsageError, WeightsError
+from ..errors import NO_ANSWER, InputError, OutputError, PlanError, RetryError, UsageError, WeightsError
 from ..identity import file_sha256, package_versions
 from ..receipts import write_whole
 
 if TYPE_CHECKING:
-    from ..job import Plan
+    from ..job import Job, Plan
+    from ..probe import VideoInfo
 
 Document = dict[str, Any]
 
 _FILE = "plan.json"
 _FORMAT = 2
-_NOT_OF_THE_JOB = ("source", "target", "preset", "settings", "weights")
+_NOT_OF_THE_JOB = ("source", "target", "preset", "settings", "weights", "tune")
 _BUNDLED = Path(__file__).parent.parent / "network" / "hdrunet.safetensors"
 _ANEW = "Make a new plan: hdrunet-video INPUT OUTPUT --plan DIR -y"
 
@@ -91,7 +92,7 @@ def _document(plan: Plan, folder: Path, overwrite: bool) -> Document:
         },
         "target": _relative(plan.target, folder),
         "overwrite": overwrite,
-        "versions": package_versions(job.backend),
+        "versions": package_versions(plan.preset.codec, job.backend),
         "job": {each.name: getattr(job, each.name) for each in fields(job) if each.name not in _NOT_OF_THE_JOB},
         "preset": as_json(plan.preset),
         "video": video_as_json(info),
@@ -161,7 +162,7 @@ def check(document: Document, place: Place, whole: bool = False) -> None:
 
     A source of the planned size and time is believed; `whole` reads all of it.
     """
-    planned, here = document["versions"], package_versions(document["job"]["backend"])
+    planned, here = document["versions"], package_versions(document["preset"]["codec"], document["job"]["backend"])
     if planned != here:
         differences = [
             f"{name} {planned.get(name)}, here {here[name]}" for name in here if planned.get(name) != here[name]
@@ -190,6 +191,10 @@ def _check_source(planned: dict[str, Any], source: Path, whole: bool) -> None:
         if same and (whole or facts.st_mtime_ns != planned["mtime_ns"]):
             same = file_sha256(source) == planned["sha256"]
     except OSError as error:
+        if error.errno in NO_ANSWER:
+            raise RetryError(
+                f"{source} cannot be read: {error.strerror}", "Check the disk or the network; try again."
+            ) from None
         raise InputError(
             f"the plan's source {source} cannot be read here: {error.strerror}",
             "Say where it is on this machine: hdrunet-video FILE --plan DIR ...",
@@ -200,20 +205,31 @@ def _check_source(planned: dict[str, Any], source: Path, whole: bool) -> None:
 
 def restore(document: Document, place: Place, device: str = "") -> Plan:
     """The plan, ready to run; `device` instead of the plan's. Raises PlanError where it would be another here."""
-    from ..target import check_can_write
-
     plan = decided(document, place, device)
     status = place.source.stat()  # a copy has a time of its own
     plan = replace(plan, info=replace(plan.info, size=status.st_size, mtime_ns=status.st_mtime_ns))
-    check_can_write(plan.preset)
     if plan.identity.plan_id != document["plan_id"]:
         raise PlanError("this machine would make other bytes than those of the plan: its FFmpeg differs", _ANEW)
     return plan
 
 
 def decided(document: Document, place: Place, device: str = "") -> Plan:
-    """The plan without a look at the source, the weights and what this machine can do: enough to verify a result."""
-    from ..job import Job, decide
+    """The plan without a look at the source, the weights and what this machine can do: enough to verify a result.
+
+    Raises PlanError where another version of this program has settings that this one has not.
+    """
+    from ..job import decide
+
+    try:
+        job, preset, info = _parts(document, place, device)
+    except (TypeError, KeyError, ValueError):
+        planned = document["versions"]["hdrunet-video"]
+        raise PlanError(f"the plan was made with hdrunet-video {planned}, which has other settings", _ANEW) from None
+    return decide(job, preset, info, document["source"]["sha256"])
+
+
+def _parts(document: Document, place: Place, device: str) -> tuple[Job, Preset, VideoInfo]:
+    from ..job import Job
     from .plan_video import video_from_json
 
     kept = document["job"]
@@ -231,5 +247,4 @@ def decided(document: Document, place: Place, device: str = "") -> Plan:
         }
     )
     preset = Preset(**{**document["preset"], "extensions": tuple(document["preset"]["extensions"])})
-    info = video_from_json(document["video"], place.source)
-    return decide(job, preset, info, document["source"]["sha256"])
+    return job, preset, video_from_json(document["video"], place.source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -58,6 +59,13 @@ class Jobs:
     tasks: str
     """Of the array; empty where only the join was left."""
     join: str
+
+
+def check_installed() -> None:
+    """Raise UsageError where Slurm's programs are not on this machine."""
+    for program in ("sbatch", "squeue"):
+        if shutil.which(program) is None:
+            raise UsageError(f"{program} is not on this machine", "Submit from a machine of the cluster.")
 
 
 def submit(document: Document, folder: Path, sbatch: list[str], per_task: int | None, device: str) -> Jobs:
@@ -119,9 +127,18 @@ def follow(
                 progress.advance(frames[number])
     finally:
         progress.end()
-    if joined_sha256(document, folder) is None:
+    if not _has_joined(document, folder, jobs):
         _explain(document, folder, jobs)
     return Done(f"{target}: {sum(frames)} frames joined", {"output": str(target), "frames": sum(frames)})
+
+
+def _has_joined(document: Document, folder: Path, jobs: Jobs) -> bool:
+    """Whether this join, not one of before, has made the result."""
+    with suppress(OSError):
+        log = (folder / "log" / f"join-{jobs.join}.out").read_text(errors="replace")
+        if codes := re.findall(r"^exit code (\d+)$", log, re.MULTILINE):
+            return bool(codes[-1] == "0")
+    return joined_sha256(document, folder) is not None  # --sbatch may have sent the log elsewhere
 
 
 def _with_receipt(document: Document, folder: Path, known: set[int]) -> Iterator[int]:
@@ -150,10 +167,7 @@ def _sbatch(name: str, log: Path, flags: list[str], script: str) -> str:
     folder = str(log.parent).replace("%", "%%")
     command = ["sbatch", "--parsable", f"--job-name={name}", "--requeue", "--open-mode=append"]
     command += [f"--output={folder}/{log.name}", *flags]
-    try:
-        result = subprocess.run(command, input=script, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise UsageError("sbatch is not on this machine", "Submit from a machine of the cluster.") from None
+    result = subprocess.run(command, input=script, capture_output=True, text=True)
     if result.returncode:
         said = " ".join(result.stderr.split()).removeprefix("sbatch: ").removeprefix("error: ")
         if "contact" in said or "Socket timed out" in said:
@@ -164,12 +178,8 @@ def _sbatch(name: str, log: Path, flags: list[str], script: str) -> str:
 
 def _is_queued(job: str) -> bool:
     """Whether a job is waiting or running. Where the controller does not answer, it is believed to be."""
-    try:
-        result = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={job}", "--format=%i"], capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        raise UsageError("squeue is not on this machine", "Submit from a machine of the cluster.") from None
+    command = ["squeue", "--noheader", f"--jobs={job}", "--format=%i"]
+    result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         return "Invalid job id" not in result.stderr
     return bool(result.stdout.strip())

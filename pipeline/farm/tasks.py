@@ -16,6 +16,7 @@ from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, te
 from .plan_file import Document, Place, check, find, read_plan, restore
 
 if TYPE_CHECKING:
+    from ..engine import Engine
     from ..job import Plan
 
 _JOINED = "joined.json"
@@ -32,6 +33,7 @@ class Request:
     weights: str = ""
     device: str = ""
     overwrite: bool = False
+    tune: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,14 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
     frames = {number: document["segments"][number]["frames"] for number in wanted}
     total, left = sum(frames.values()), sum(frames[number] for number in missing)
     named = f"{request.folder}: segments {numbers}"
+    if missing:
+        progress.stage("loading")
+        plan = restore(document, place, request.device)
+        engines = _engines(plan, progress, left, request.tune)
     progress.begin(named, total, total - left)
     try:
         if missing:
-            progress.stage("loading")
-            plan = restore(document, place, request.device)
-            _render(request, document, plan, wanted, missing, progress, cancelled)
+            _render(request, document, plan, engines, wanted, missing, progress, cancelled)
     finally:
         progress.end()
     seconds = time.monotonic() - started
@@ -91,21 +95,31 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
     return Done(text, {"segments": wanted, "frames": left, "seconds": round(seconds, 3), "resumed": total - left})
 
 
+def _engines(plan: Plan, progress: Progress, frames: int, tune: bool) -> list[Engine]:
+    from ..job import check_machine
+    from ..target import check_can_write
+    from ..work import prepared_engines
+
+    check_can_write(plan.preset)
+    check_machine(plan)
+    return prepared_engines(plan, progress, frames, tune)
+
+
 def _render(
     request: Request,
     document: Document,
     plan: Plan,
+    engines: list[Engine],
     wanted: list[int],
     missing: list[int],
     progress: Progress,
     cancelled: Cancelled,
 ) -> None:
-    from ..job import make_engines
     from ..segments import SegmentStore
     from ..work import Work
 
     store = SegmentStore(plan, request.folder)
-    work = Work(plan, make_engines(plan), store, progress, cancelled)
+    work = Work(plan, engines, store, progress, cancelled)
     try:
         work.finish([plan.segments[number] for number in missing], tuple(plan.segments[number] for number in wanted))
     except HdrunetError:
@@ -119,13 +133,10 @@ def join_plan(request: Request, progress: Progress) -> Done:
     document = read_plan(request.folder)
     place = find(document, request.folder, request.source, request.target, request.weights)
     total = sum(segment["frames"] for segment in document["segments"])
-    known = joined_sha256(document, request.folder)
     progress.begin(place.target.name, total, 0)
     try:
-        if known and _has_sha256(place.target, known):
+        if _is_joined(document, request.folder, place.target, request.overwrite or document["overwrite"]):
             return Done(f"{place.target}: joined before, nothing to do", {"output": str(place.target)})
-        if known is None and not (request.overwrite or document["overwrite"]):
-            _check_nothing_there(place.target)
         progress.stage("checking")
         check(document, place, whole=True)
         receipts = all_receipts(document, request.folder)
@@ -155,6 +166,20 @@ def joined_sha256(document: Document, folder: Path) -> str | None:
         return None
 
 
+def _is_joined(document: Document, folder: Path, target: Path, overwrite: bool) -> bool:
+    """Whether the result is there. Raises OutputError where something else is that must not be replaced."""
+    for attempt in range(2):  # a second look, because another join may have ended after the first
+        known = joined_sha256(document, folder)
+        if known and _has_sha256(target, known):
+            return True
+        # A sequence appears frame by frame: what is there may be the part that a join has left.
+        if overwrite or known == "" or not _is_there(target):
+            return False
+        if attempt and known:
+            raise OutputError(f"{target} is not what was joined: somebody has changed it", "-y makes it again.")
+    raise OutputError(f"{target} exists", "-y overwrites it.")
+
+
 def _has_sha256(path: Path, sha256: str) -> bool:
     try:
         return payload_sha256(path) == sha256
@@ -162,10 +187,9 @@ def _has_sha256(path: Path, sha256: str) -> bool:
         return False
 
 
-def _check_nothing_there(target: Path) -> None:
+def _is_there(target: Path) -> bool:
     pattern = re.sub(r"%0\d+d", "[0-9]*", target.name)
-    if target.exists() or ("%" in target.name and target.parent.is_dir() and any(target.parent.glob(pattern))):
-        raise OutputError(f"{target} exists", "-y overwrites it.")
+    return target.exists() or ("%" in target.name and target.parent.is_dir() and any(target.parent.glob(pattern)))
 
 
 def all_receipts(document: Document, folder: Path) -> list[Receipt]:
@@ -201,13 +225,19 @@ def _list(numbers: list[int]) -> str:
 def _join(request: Request, document: Document, place: Place, receipts: list[Receipt]) -> list[str]:
     from ..run import assemble
     from ..segments import SegmentStore
+    from ..target import check_folder
+    from ..writer import write_error
 
+    check_folder(place.target.parent)
     plan = restore(document, place)
     store, target = SegmentStore(plan, request.folder), place.target
 
     def record(file: Path | None) -> None:
         facts = {"plan_id": document["plan_id"], "sha256": payload_sha256(file) if file else ""}
-        write_whole(request.folder / _JOINED, json.dumps(facts) + "\n")
+        try:
+            write_whole(request.folder / _JOINED, json.dumps(facts) + "\n")
+        except OSError as error:
+            raise write_error(error, request.folder / _JOINED) from None
 
     if plan.is_sequence:
         record(None)
@@ -215,12 +245,6 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
     store.sweep()
     for left in target.parent.glob(f".{_escaped(target.name)}.*.part*"):
         delete(left)
-    kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
-    if len(kinds) > 1:
-        warnings.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
-    bad = sum(receipt.bad_frames for receipt in receipts)
-    if bad:
-        warnings.append(f"{bad} frames of {place.source} were damaged or missing and were replaced")
     return warnings
 
 

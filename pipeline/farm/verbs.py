@@ -22,13 +22,17 @@ def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Cal
         from .verify import verify
 
         return verify(_request(flags), progress)
+    if flags.submit and flags.submit[0] == "slurm":
+        from .slurm import check_installed
+
+        check_installed()
     document, folder, done = _plan(flags, progress)
     return done if verb == "plan" else _submit(flags, document, folder, done, progress, cancelled)
 
 
 def _request(flags: argparse.Namespace) -> Request:
     source, target, *_ = (*map(Path, flags.paths), None, None)
-    return Request(Path(flags.plan), source, target, flags.weights, _device(flags), flags.overwrite)
+    return Request(Path(flags.plan), source, target, flags.weights, _device(flags), flags.overwrite, flags.tune)
 
 
 def _device(flags: argparse.Namespace) -> str:

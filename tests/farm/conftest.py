@@ -1,9 +1,11 @@
-"""A film for farms, what a local run makes of it, and its plan."""
+"""A film for farms, what a local run makes of it, its plan, and how tests give the commands of a farm."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,31 @@ from tests.conftest import ffmpeg
 from tests.media import BT709, convert
 
 OPTIONS = ("--model", "identity", "--segment-frames", "6")
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str | Path) -> int:
+    """The exit code of our command line in this process, which says nothing but errors."""
+    return main([*map(str, arguments), "-q"])
+
+
+def plan(source: Path, target: Path, *more: str | Path) -> Path:
+    """A folder beside `target` with the plan of it."""
+    folder = target.parent / "plan"
+    assert run(source, target, "--plan", folder, *OPTIONS, *more) == 0
+    return folder
+
+
+def receipts(folder: Path) -> dict[int, dict[str, Any]]:
+    """The receipts in a plan's folder, by segment."""
+    found = (json.loads(path.read_text()) for path in sorted(folder.glob("seg_*.json")))
+    return {receipt["index"]: receipt for receipt in found}
+
+
+def hidden(folder: Path) -> list[str]:
+    """Names of hidden files anywhere in a folder: what is being written, or was left behind."""
+    return [path.name for path in folder.rglob(".*")]
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,8 @@ import pytest
 
 from hdrunet_video.cli import main
 from tests.conftest import ffmpeg
-from tests.farm.conftest import OPTIONS
-from tests.media import convert, forge
-
-Capture = pytest.CaptureFixture[str]
-
-
-def run(*arguments: str | Path) -> int:
-    return main([*map(str, arguments), "-q"])
+from tests.farm.conftest import OPTIONS, Capture, run
+from tests.media import convert, flip, forge
 
 
 @pytest.fixture
@@ -28,12 +22,6 @@ def joined(job: Path) -> Path:
     for segment in (job / "plan").glob("seg_*.mov"):
         segment.unlink()
     return job
-
-
-def flip(path: Path, position: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
 
 
 def test_a_good_result(joined: Path, capsys: Capture) -> None:
@@ -105,6 +93,20 @@ def test_nothing_to_verify_yet(joined: Path, capsys: Capture) -> None:
     (joined / "plan" / "seg_000001.json").unlink()
     assert run("--plan", joined / "plan", "--verify") == 75
     assert "segments 1 have no receipt" in capsys.readouterr().err
+
+
+def test_a_plan_of_another_version(joined: Path, capsys: Capture) -> None:
+    """Versions need not be the same to verify, but its settings must be known."""
+    from hdrunet_video.farm.plan_file import _digest
+
+    path = joined / "plan" / "plan.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    document["versions"]["hdrunet-video"] = "9.0"
+    document["job"]["sharpness"] = 1
+    path.write_text(json.dumps({**document, "sha256": _digest(document)}))
+    assert run("--plan", joined / "plan", "--verify") == 65
+    assert "hdrunet-video 9.0" in capsys.readouterr().err
 
 
 def test_something_that_is_no_film(joined: Path) -> None:

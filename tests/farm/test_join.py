@@ -1,0 +1,96 @@
+"""What lies in the way of a join: results of others, folders that are gone, full disks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm.conftest import Capture, hidden, plan, run
+from tests.media import sha256
+
+
+def test_a_result_that_exists_is_not_replaced_unasked(job: Path, local: Path, capsys: Capture) -> None:
+    (job / "out.mov").write_text("mine")
+    assert run("--plan", job / "plan", "--join") == 73
+    assert (job / "out.mov").read_text() == "mine"
+    assert run("--plan", job / "plan", "--join", "-y") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_a_result_that_somebody_has_changed_is_not_replaced_unasked(job: Path, local: Path, capsys: Capture) -> None:
+    assert run("--plan", job / "plan", "--join") == 0
+    (job / "out.mov").write_text("mine")
+    assert run("--plan", job / "plan", "--join") == 73
+    assert "is not what was joined" in capsys.readouterr().err
+    assert (job / "out.mov").read_text() == "mine"
+    assert run("--plan", job / "plan", "--join", "-y") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_a_join_that_ends_while_another_begins(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its result appears after the other has asked for it, and before it looks whether something is in its way."""
+    from hdrunet_video.farm import tasks
+    from hdrunet_video.progress import Silent
+
+    original, asked = tasks.joined_sha256, []
+
+    def joined(*arguments: Any) -> str | None:
+        known = original(*arguments)
+        asked.append(known)
+        if len(asked) == 1:
+            tasks.join_plan(tasks.Request(job / "plan"), Silent())
+        return known
+
+    monkeypatch.setattr(tasks, "joined_sha256", joined)
+    assert run("--plan", job / "plan", "--join") == 0
+    assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_the_folder_of_the_result_is_gone(job: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(job / "in.mp4", tmp_path / "gone" / "out.mov", "--plan", job / "plan", "--join") == 73
+    said = capsys.readouterr().err
+    assert f"the folder {tmp_path / 'gone'} does not exist" in said
+    assert "mkdir" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 75), (errno.EROFS, 73)])
+@pytest.mark.parametrize("name", ["out.mov", "o.%06d.exr"])
+def test_the_folder_of_the_plan_cannot_be_written(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, name: str, number: int, code: int
+) -> None:
+    """Then the join cannot note what it has made."""
+
+    def fails(path: Path, _: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "film").mkdir()
+    folder = plan(film, tmp_path / "film" / name, "--frames", ":6")
+    assert run("--plan", folder, "--segments", "0") == 0
+    target = tmp_path / "elsewhere" / name
+    target.parent.mkdir()
+    monkeypatch.setattr("hdrunet_video.farm.tasks.write_whole", fails)
+    assert run(film, target, "--plan", folder, "--join") == code
+    assert str(folder) in capsys.readouterr().err
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (job / "plan" / "seg_000001.json").unlink()
+    for module in ("writer", "receipts", "run"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"hdrunet_video.{module}.sync", full)
+            verb = ("--join",) if module == "run" else ("--segments", "1")
+            assert run("--plan", job / "plan", *verb) == 75
+        assert hidden(job) == []
+        assert not (job / "out.mov").exists()
+        if module == "receipts":
+            assert run("--plan", job / "plan", "--segments", "1") == 0
+    assert run("--plan", job / "plan", "--join") == 0
+    assert sha256(job / "out.mov") == sha256(local)
