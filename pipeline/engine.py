@@ -81,6 +81,7 @@ class Engine:
         """`fp16`, `fp32` or `bf16`, of the network; always fp32 where it is not an HDRUNet."""
         if not isinstance(network, HDRUNet):
             self.precision = "fp32"
+        self._config = getattr(network, "config", type(network).__qualname__)
         self._halo: tuple[int, int] | None = getattr(network, "halo", None)
         self.tile = _checked_tile(tile, self._halo)
         """`auto`, `off`, or (width, height). A device that runs out of memory changes it; see tile_for."""
@@ -162,12 +163,21 @@ class Engine:
         most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // self._bytes_per_pixel
         return choose_tile(width, height, self._halo, most)
 
-    def frames_that_fit(self, width: int, height: int) -> int:
-        """Frames of this size that there is memory for at the same time, each in its tiles; at least 1."""
+    def bytes_of(self, width: int, height: int) -> int:
+        """Memory that a frame of this size takes at its peak, in its tiles."""
         tile, halo = self.tile_for(width, height), sum(self._halo or (0, 0))
         if tile is not None:
             width, height = min(width, tile[0] + halo), min(height, tile[1] + halo)
-        return max(1, int(total_memory(self.device) * _SHARE_OF_MEMORY) // (width * height * self._bytes_per_pixel))
+        return width * height * self._bytes_per_pixel
+
+    def frames_that_fit(self, width: int, height: int) -> int:
+        """Frames of this size that there is memory for at the same time; at least 1."""
+        return max(1, int(total_memory(self.device) * _SHARE_OF_MEMORY) // self.bytes_of(width, height))
+
+    @property
+    def computed_by(self) -> str:
+        """Which code computes which network, weights aside."""
+        return f"{getattr(self._fast, '__qualname__', type(self._fast).__qualname__)} {self._config}"
 
     @property
     def _bytes_per_pixel(self) -> int:

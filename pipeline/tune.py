@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from .color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primarie
 from .device import total_memory
 from .engine import Engine
 from .frame import Frame
+from .hardware import hardware_name
 
 logger = logging.getLogger(__name__)
 
@@ -133,18 +133,10 @@ def noise(width: int, height: int) -> Frame:
 
 def _key(engine: Engine, width: int, height: int) -> str:
     """Everything that the answer may depend on."""
-    cuda = engine.device.type == "cuda"
-    device = torch.cuda.get_device_name(engine.device) if cuda else processor()
-    facts = [device, f"{torch.get_num_threads()} threads", f"{total_memory(engine.device) >> 20} MiB"]
-    facts += [f"torch {torch.__version__}", f"hdrunet-video {hdrunet_video.__version__}"]
-    return ", ".join([*facts, engine.precision, engine.backend, f"tile {engine.tile}", f"{width}x{height}"])
-
-
-def processor() -> str:
-    """The processor's name."""
-    with suppress(OSError, IndexError):
-        return Path("/proc/cpuinfo").read_text().split("model name")[1].split("\n")[0].strip(" \t:")
-    return platform.processor() or platform.machine()
+    facts = [hardware_name(engine.device), f"{torch.get_num_threads()} threads"]
+    facts += [f"{total_memory(engine.device) >> 20} MiB"]
+    facts += [f"torch {torch.__version__}", f"hdrunet-video {hdrunet_video.__version__}", engine.computed_by]
+    return ", ".join([*facts, engine.precision, f"tile {engine.tile}", f"{width}x{height}"])
 
 
 def _remembered() -> dict[str, int]:

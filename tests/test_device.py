@@ -39,6 +39,8 @@ def test_out_of_memory_of_the_cpu() -> None:
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("Exception from allocator.cpp:79:\nstd::bad_alloc"))  # OpenVINO's
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))  # what oneDNN says then
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
     assert not is_out_of_memory(RuntimeError("other"))
     assert not is_out_of_memory(ValueError("out of memory"))
 

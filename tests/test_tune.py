@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from hdrunet_video import tune as tuning
 from hdrunet_video.job import Job, make_plan
 from hdrunet_video.network.forward import place
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.onednn import FusedNetwork
 from hdrunet_video.tune import cache_file, candidates, choose, tune
 from tests.engines import engine_of, small_network
@@ -78,6 +81,17 @@ def test_measured_once_and_remembered(threads: int, faster: list[int], cache: Pa
     assert len(faster) == 16
     assert list(json.loads(cache.read_text()).values()) == [2]
     assert [path.name for path in cache.parent.iterdir()] == ["tuning.json"]
+
+
+def test_what_was_measured_of_one_network_is_not_said_of_another(threads: int, faster: list[int]) -> None:
+    """Nor of the same one in PyTorch's operators, nor where torch is kept from instructions of the processor."""
+    assert tune(engine_of(small_network()), 64, 48, redo=True) == 2
+    other = HDRUNet(replace(small_network().config, blocks=(2, 1, 1)))
+    assert tune(engine_of(other), 64, 48) == 1
+    eager = engine_of(small_network())
+    eager._exact = eager._fast = place(nn.Identity(), eager.device, "fp32")
+    assert tune(eager, 64, 48) == 1
+    assert torch.backends.cpu.get_cpu_capability() in tuning._key(eager, 64, 48)
 
 
 def test_frames_in_flight_on_cuda_are_chosen(faster: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,8 @@ def _run(flags: argparse.Namespace) -> int:
     for name in (flags.json, flags.trace, flags.plot):
         if name is not None and not Path(name).absolute().parent.is_dir():
             raise OutputError(f"the folder of {name} does not exist", f"mkdir -p {Path(name).parent}")
-
+    if flags.trace is not None and "stages" not in flags.only:
+        raise UsageError("--trace shows the stages, which --only leaves out", "--only stages")
     if flags.plot is not None and find_spec("PIL") is None:
         raise UsageError("--plot needs Pillow", "pip install 'hdrunet-video[bench]'")
     parts = [*flags.only, *(["curves"] if flags.curves and "curves" not in flags.only else [])]

@@ -36,6 +36,8 @@ LENGTHS = (8, 32, 128, 512)
 _FILM: Size = (320, 180)
 _FRAMES = {"cpu": 1, "cuda": 8}
 """Frames of one measurement of a size."""
+_BYTES_PER_PIXEL = 100
+"""Of a picture outside of the network."""
 _USE = 0.25
 """Share of the matrix product's speed that is expected of the first size."""
 
@@ -108,10 +110,8 @@ class Curves:
         return Engine(network, LightMapping(), target, device=str(self.device), tile=tile)
 
     def _refusal(self, engine: Engine, width: int, height: int, needed: float, left: float) -> str:
-        tile = engine.tile_for(width, height)
-        # A tile has its halo around it, and the picture itself is held as well.
-        pixels = width * height if tile is None else (tile[0] + 188) * (tile[1] + 188)
-        if pixels * 2200 + width * height * 100 > free_memory(self.device):
+        # In tiles the picture itself is held as well.
+        if engine.bytes_of(width, height) + width * height * _BYTES_PER_PIXEL > free_memory(self.device):
             return "it would not fit in the free memory"
         if needed > left:
             return f"it would need {needed:.0f} s and {max(left, 0):.0f} s of --budget are left"

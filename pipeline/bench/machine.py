@@ -14,7 +14,7 @@ import torch
 import hdrunet_video
 
 from ..device import forbid_tf32, total_memory
-from ..tune import processor
+from ..hardware import hardware_name
 from .timing import Meter
 
 _SHARE_OF_MEMORY = 0.8
@@ -28,7 +28,7 @@ class Machine:
     date: str
     """UTC, to the minute."""
     device: str
-    """Name of the processor or graphics card that computes."""
+    """Name of the graphics card that computes, or of the processor and its instructions."""
     kind: str
     """`cpu` or `cuda`."""
     threads: int
@@ -55,14 +55,12 @@ class Machine:
 def examine(device: torch.device) -> Machine:
     """Measure the machine's limits; takes some seconds."""
     forbid_tf32()
-    cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else processor()
     precisions = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    if not cuda:
+    if device.type == "cpu":
         del precisions["fp16"]  # nothing computes in it on a CPU
     return Machine(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        device=name,
+        device=hardware_name(device),
         kind=device.type,
         threads=torch.get_num_threads(),
         memory_bytes=total_memory(device),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import get_args
 
 import torch
@@ -28,7 +29,10 @@ from .timing import Measured, interleave
 REFERENCE = "eager fp32"
 """The plain network: the others are compared with it, in time and in numbers."""
 _BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200, "bf16": 1200}
-"""What it takes at its peak; see engine.py."""
+"""What it takes at its peak; see engine.py. Ours says itself what it takes."""
+_LEAST = 100
+"""Bytes a pixel: each of them takes more."""
+_TOO_LARGE = "left out: its features and those of the others would not fit in the memory"
 _SLOWNESS = 10
 """How many times as slow as a matrix product of as many operations an unknown contestant is expected to be."""
 
@@ -45,6 +49,10 @@ class Contestant:
     """What export and compilation are expected to take, to see if the time will do."""
     keeps: bool = False
     """True where it holds the memory of its features from one call to the next."""
+    package: str = ""
+    """What has to be installed for it."""
+    ours: bool = False
+    """True where what is built does not depend on the picture, and may say how many `bytes_per_pixel` it takes."""
 
 
 def random_network() -> HDRUNet:
@@ -62,23 +70,26 @@ def contestants(device: torch.device) -> list[Contestant]:
     return [
         Contestant(REFERENCE, "fp32", _eager),
         *(
-            Contestant(f"ours {precision}", precision, _ours(precision), keeps=cuda)
+            Contestant(f"ours {precision}", precision, _ours(precision), keeps=cuda, ours=True)
             for precision in _precisions(device)
         ),
         Contestant(f"eager {fast} channels_last", fast, _channels_last),
         Contestant("torch.compile", fast, _compiled, 60.0),
         *(
-            Contestant(f"OpenVINO {each}", each, _openvino(each), 4.0, True)
+            Contestant(f"OpenVINO {each}", each, _openvino(each), 4.0, keeps=True, package="openvino")
             for each in _precisions(torch.device("cpu"))
         ),
-        *(Contestant(name, precision, _foreign(build), setup, True) for name, precision, build, setup in _FOREIGN),
+        *(
+            Contestant(name, precision, _foreign(build), setup, keeps=True, package=package)
+            for name, precision, build, setup, package in _FOREIGN
+        ),
     ]
 
 
-_FOREIGN: list[tuple[str, str, runtimes.Builder, float]] = [
-    ("ONNX Runtime", "fp32", runtimes.onnx_runtime, 8.0),
-    ("ncnn", "fp32", runtimes.ncnn, 20.0),
-    ("TensorRT", "fp16", runtimes.tensorrt, 60.0),
+_FOREIGN: list[tuple[str, str, runtimes.Builder, float, str]] = [
+    ("ONNX Runtime", "fp32", runtimes.onnx_runtime, 8.0, "onnxruntime"),
+    ("ncnn", "fp32", runtimes.ncnn, 20.0, "ncnn"),
+    ("TensorRT", "fp16", runtimes.tensorrt, 60.0, "torch_tensorrt"),
 ]
 
 
@@ -103,13 +114,18 @@ class Contest:
     _known: dict[str, float] = field(default_factory=dict)
     """Seconds a pixel, from the sizes so far, and of making the contestant ready."""
     _ready: dict[str, float] = field(default_factory=dict)
+    _bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes a pixel that what was built says it takes."""
 
     @torch.inference_mode()
     def run(self, width: int, height: int, seconds: float) -> list[Row]:
         """One row a contestant; `seconds` are kept to but for one round."""
+        until, pixels = time.monotonic() + seconds, width * height
+        if pixels * _LEAST > free_memory(self.device):
+            rows = (self._row(each, cost(self.network, width, height), None) for each in self.contestants)
+            return [replace(row, width=width, height=height, note=_TOO_LARGE) for row in rows]
         generator = torch.Generator().manual_seed(1)
         signal = torch.rand((1, 3, height, width), generator=generator).to(self.device)
-        until = time.monotonic() + seconds
         runs: dict[str, Network] = {}
         notes: dict[str, str] = {}
         outputs: dict[str, Tensor] = {}
@@ -120,10 +136,14 @@ class Contest:
                 continue
             started = time.monotonic()
             try:
-                runs[each.name] = each.build(self.network, tuple(signal.shape), self.device)
-                outputs[each.name] = runs[each.name](signal).float().cpu()
+                run = each.build(self.network, tuple(signal.shape), self.device)
+                self._bytes[each.name] = getattr(run, "bytes_per_pixel", _BYTES_PER_PIXEL[each.precision])
+                notes[each.name] = self._too_large([each, *held], pixels)
+                if notes[each.name]:
+                    continue
+                outputs[each.name] = run(signal).float().cpu()
+                runs[each.name] = run
             except Exception as error:
-                runs.pop(each.name, None)
                 notes[each.name] = _why(error)
             self._ready[each.name] = time.monotonic() - started
         measured = interleave(
@@ -169,9 +189,12 @@ class Contest:
 
     def _refusal(self, each: Contestant, held: list[Contestant], width: int, height: int, seconds: float) -> str:
         """Why a contestant is left out at a size, beside those that hold memory; empty where it is not."""
+        if each.package and find_spec(each.package) is None:
+            return f"not installed: {each.package}"
         pixels = width * height
-        if pixels * sum(_BYTES_PER_PIXEL[other.precision] for other in [each, *held]) > free_memory(self.device):
-            return "left out: its features and those of the others would not fit in the memory"
+        # What ours takes is known only when it is built.
+        if (each.name in self._bytes or not each.ours) and (reason := self._too_large([each, *held], pixels)):
+            return reason
         per_pixel = self._known.get(each.name, self._known.get(REFERENCE, 0.0))
         if not per_pixel:
             fp32 = self.machine.flops["fp32"]
@@ -180,6 +203,10 @@ class Contest:
         if each.name != REFERENCE and needed > seconds:
             return f"left out: it would need {needed:.0f} s and {max(seconds, 0):.0f} s of --budget are left"
         return ""
+
+    def _too_large(self, each: list[Contestant], pixels: int) -> str:
+        taken = sum(self._bytes.get(one.name, _BYTES_PER_PIXEL[one.precision]) for one in each)
+        return _TOO_LARGE if pixels * taken > free_memory(self.device) else ""
 
 
 def _difference(output: Tensor, reference: Tensor | None) -> float | None:

@@ -22,6 +22,7 @@ from ..color.light import LightMapping
 from ..color.spec import PixelFormat
 from ..color.tone import measure, to_nits
 from ..engine import Engine
+from ..errors import RetryError
 from ..frame import Frame
 from ..network.forward import place
 from ..network.hdrunet import HDRUNet
@@ -29,7 +30,7 @@ from ..network.tiles import run_in_tiles
 from ..prefetch import prefetch
 from ..tune import noise, tune
 from .cost import cost
-from .machine import Machine
+from .machine import Machine, free_memory
 from .network import random_network
 from .results import Row
 from .timeline import Timeline, TracedRuntime
@@ -39,6 +40,8 @@ _FEWEST = 6
 """Frames of a film that is measured: the first and the last have less to overlap with."""
 _USE = 0.25
 """Share of the matrix product's speed that is expected, to see if the time will do."""
+_BYTES_PER_PIXEL = 100
+"""Of a picture outside of the network, which may be in tiles."""
 _NAMES = ("decode", "upload", "colour", "network", "light", "download", "engine", "encode", "end to end")
 
 
@@ -96,6 +99,8 @@ class Stages:
         """One row a stage, then one of all together; `seconds` are kept to but for one round, and what would
         not end within them is left out."""
         until = time.monotonic() + seconds
+        if self.width * self.height * _BYTES_PER_PIXEL > free_memory(self.device):
+            raise RetryError("its pictures would not fit in the free memory", "leave this size out")
         network = self.network or _bundled()
         target = Target(self.preset.color, self.preset.format, self.preset.dither)
         engine = TracedEngine(network, LightMapping(), target, device=str(self.device))
@@ -159,11 +164,14 @@ class Stages:
 
     def _with_files(self, engine: TracedEngine, count: int) -> dict[str, Callable[[], object]]:
         """What needs PyAV: reading, writing, and all at once."""
+        from ..nvidia import check_encoder, is_nvenc
         from ..probe import probe
         from ..reader import Reader
         from ..writer import Writer, WriterSpec
         from .clip import RATE, SDR, make_clip
 
+        if is_nvenc(self.preset.codec):
+            check_encoder(self.preset.codec, self.preset.pixel_format, self.preset.options, self.width, self.height)
         source = self.folder / f"{self.width}x{self.height}.mp4"
         make_clip(source, self.width, self.height, count)
         info = probe(source)

@@ -6,6 +6,7 @@ The quality of a still in JOD: 10 is no difference that can be seen. The display
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,8 @@ from torch import Tensor
 from .light import PQ_CODES, check_shapes, pq_codes
 
 DISPLAY = "standard_hdr_pq"
+LEAST = 8
+"""Side of the smallest picture, pixels: below it the metric has next to no frequencies to look at, or fails."""
 
 
 def is_installed() -> bool:
@@ -24,8 +27,11 @@ def is_installed() -> bool:
 
 
 def jod(result: Tensor, reference: Tensor) -> float:
-    """Quality in JOD of a signal (3, H, W) against its reference. Raises ModuleNotFoundError without the package."""
+    """Quality in JOD of a signal (3, H, W) against its reference. NaN where a side is below LEAST. Raises
+    ModuleNotFoundError without the package."""
     check_shapes(result, reference)
+    if min(result.shape[1:]) < LEAST:
+        return math.nan
     test, true = (
         (pq_codes(signal) / PQ_CODES).float().cpu().permute(1, 2, 0).numpy() for signal in (result, reference)
     )

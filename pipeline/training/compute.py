@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..device import cpu_has_bf16
+from ..device import cpu_has_bf16, forbid_tf32
 from ..errors import ConfigError
 from .config import Compute
 
@@ -67,8 +67,9 @@ def start(config: Compute) -> Worker:
     """Choose the device and meet the other processes. Raises ConfigError where there is no such device."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = _device(config.device, world)
+    forbid_tf32()  # what is to be float32, as the output convolutions, is so with all its bits
     if device.type == "cpu":
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        torch.set_num_threads(config.threads or _cores())
     else:
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = False  # its choice differs from run to run, and with it the bits
@@ -77,6 +78,12 @@ def start(config: Compute) -> Worker:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     rank = dist.get_rank() if world > 1 else 0
     return Worker(rank, world, device, _dtype(config.precision, device))
+
+
+def _cores() -> int:
+    """Those that this process may run on, shared with the run's other processes on this machine."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 def _device(name: str, world: int) -> torch.device:

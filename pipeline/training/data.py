@@ -15,6 +15,7 @@ from .cache import Picture
 from .config import Config
 from .degrade import degrade, draw, truth
 from .images import Array
+from .signals import held_signals, ignore_signals
 from .steady import transform_pair
 from .views import conjugate, shoot, shoot_panorama, turned
 
@@ -145,13 +146,12 @@ def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: i
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # the loader draws numbers that nobody needs: not from the run's own
     )
-    return iter(loader)
+    # Terminals, torchrun and batch systems signal all processes of a run: the training process answers and ends the
+    # workers, which begin with seconds of imports.
+    with held_signals():
+        return iter(loader)
 
 
 def _start_worker(worker: int) -> None:
-    import signal
-
+    ignore_signals()
     torch.set_num_threads(1)
-    # Terminals, torchrun and batch systems signal all processes of a run: the training process answers and ends these.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

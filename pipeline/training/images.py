@@ -165,8 +165,10 @@ def _read_exr(path: Path) -> Floats:
                 name = "RGB" if "RGB" in channels else "RGBA"
                 return np.asarray(channels[name].pixels[..., :3], np.float32)
             return np.stack([np.asarray(channels[name].pixels, np.float32) for name in "RGB"], axis=-1)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise DataError(f"{path} cannot be read as OpenEXR: {_reason(error)}", "It needs channels R, G, B.") from None
+    except KeyError as error:
+        raise DataError(f"{path} has no channel {error.args[0]}", "It needs channels R, G and B.") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as OpenEXR: {_reason(error)}", _HINT) from None
 
 
 def _checked(path: Path, values: Floats) -> Floats:

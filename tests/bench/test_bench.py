@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from hdrunet_video.bench.__main__ import main
 from hdrunet_video.bench.machine import Machine
@@ -60,6 +61,7 @@ def test_stages_and_their_trace(
         (["--budget", "nan"], "--budget nan leaves no time"),
         (["--preset", "exr"], "writes no film"),
         (["--device", "tpu"], "'tpu' is not a device"),
+        (["--only", "network", "--trace", "trace.json"], "--trace shows the stages"),
     ],
 )
 def test_wrong_flags(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +90,19 @@ def test_what_others_measured_is_kept_where_one_fails(
     said = capsys.readouterr().out
     assert "stages at 12x8 failed: the device was lost" in said
     assert "| eager fp32" in said
+
+
+def test_pictures_that_nothing_has_memory_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--sizes", "99999x99999", "--budget", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "| left out: its features and those of the others would not fit in the memory" in said
+    assert "stages at 99999x99999 failed: its pictures would not fit in the free memory" in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there may be one")
+def test_an_encoder_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "stages", "--sizes", "160x96", "--preset", "hdr10-nvenc", "--budget", "1"]) == 0
+    assert "failed: the encoder hevc_nvenc does not start here" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

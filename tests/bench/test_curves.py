@@ -16,6 +16,7 @@ from hdrunet_video.bench.machine import Machine
 from hdrunet_video.bench.plot import plot
 from hdrunet_video.bench.report import tables
 from hdrunet_video.bench.results import Results, Row
+from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.presets import load_preset
 from tests.conftest import ffprobe
@@ -45,7 +46,8 @@ def test_sizes_that_the_time_or_the_memory_will_not_do_for(
 ) -> None:
     rows = curves_of(machine, tmp_path, network).over_pixels(0.0)
     assert all("of --budget are left" in row.note for row in rows)
-    monkeypatch.setattr("hdrunet_video.bench.curves.free_memory", lambda device: 96 * 64 * 2400.0)
+    needed = place(network, torch.device("cpu"), "fp32").bytes_per_pixel  # type: ignore[attr-defined]
+    monkeypatch.setattr("hdrunet_video.bench.curves.free_memory", lambda device: 96 * 64 * (needed + 110.0))
     rows = curves_of(machine, tmp_path, network).over_pixels(1000.0)
     assert [row.note for row in rows if row.width == 320] == ["it would not fit in the free memory"]
     assert [row.width for row in rows if row.seconds] == [48, 96, 96, 96]

@@ -16,6 +16,7 @@ from hdrunet_video.bench.machine import Machine, copy_bandwidth, matmul_flops
 from hdrunet_video.bench.network import REFERENCE, Contest, Contestant, chosen, contestants, random_network
 from hdrunet_video.bench.results import Row
 from hdrunet_video.errors import UsageError
+from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
 
 CPU = torch.device("cpu")
@@ -110,6 +111,25 @@ def test_what_would_not_end_in_time_is_left_out(machine: Machine, network: HDRUN
     rows = by_name(Contest(machine, CPU, chosen(CPU, ["ours fp32"]), network).run(16, 16, 0.0))
     assert rows[REFERENCE].seconds  # what all are compared with is measured in any case
     assert rows["ours fp32"].note.startswith("left out: it would need")
+
+
+def test_what_is_not_installed_is_not_said_to_need_time(
+    machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    rows = by_name(Contest(machine, CPU, chosen(CPU, ["OpenVINO"]), network).run(8, 8, 0.0))
+    assert rows["OpenVINO"].note == "not installed: openvino"
+
+
+def test_ours_is_measured_where_only_ours_fits(
+    machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = place(network, CPU, "fp32").bytes_per_pixel  # type: ignore[attr-defined]
+    assert needed < 1000
+    monkeypatch.setattr("hdrunet_video.bench.network.free_memory", lambda device: 64 * 64 * (needed + 1.0))
+    rows = by_name(Contest(machine, CPU, chosen(CPU, ["ours fp32"]), network).run(64, 64, 100.0))
+    assert "would not fit" in rows[REFERENCE].note
+    assert rows["ours fp32"].seconds
 
 
 def test_what_would_not_fit_is_left_out(machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,9 @@ def test_clips_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     ):
         assert main(arguments) == code, arguments
         assert message in capsys.readouterr().err
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x24:d=0.5", "-c:v", "ffv1", tmp_path / "a.mkv")
+    assert main(take) == 65
+    assert "a.mkv is 64x24, too small for optical flow" in capsys.readouterr().err
     monkeypatch.setattr(flow, "is_installed", lambda: False)
     assert main(take) == 2
     assert "pip install 'hdrunet-video[flow]'" in capsys.readouterr().err

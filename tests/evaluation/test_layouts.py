@@ -76,15 +76,15 @@ def test_light_becomes_the_signal(tmp_path: Path) -> None:
     np.testing.assert_allclose(second, expected ** (1 / 2.24), rtol=0.02)
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_ntire_2021(tmp_path: Path, apart: bool) -> None:
+@pytest.mark.parametrize(("apart", "truth"), [(False, "_gt"), (True, "_gt"), (True, "")])
+def test_ntire_2021(tmp_path: Path, apart: bool, truth: str) -> None:
     folders = [tmp_path / part if apart else tmp_path for part in ("medium", "gt", "alignratio")]
     for folder in folders:
         folder.mkdir(exist_ok=True)
     codes = np.random.default_rng(0).integers(0, 65536, (8, 12, 3)).astype(np.uint16)
     for number in ("0000", "0007"):
         images.write_png(folders[0] / f"{number}_medium.png", (codes >> 8).astype(np.uint8))
-        _write_16bit(folders[1] / f"{number}_gt.png", codes)
+        _write_16bit(folders[1] / f"{number}{truth}.png", codes)
         np.save(folders[2] / f"{number}_alignratio.npy", np.float64(6806.42))
         np.save(folders[2] / f"{number}_exposures.npy", np.array([-3, -1, 1]))
     items = layouts.ntire_2021(tmp_path)

@@ -54,6 +54,37 @@ def test_evaluate_views_and_keep_them(folder: Path, tmp_path: Path, capsys: pyte
     assert second == pytest.approx(first, abs=0.3)
 
 
+def test_pictures_that_differ_by_their_ending_or_folder_stay_apart(folder: Path) -> None:
+    (folder / "x").mkdir()
+    for name in ("x/a.exr", "x_a.exr"):
+        (folder / name).write_bytes((folder / "a.exr").read_bytes())
+    (folder / "b.hdr").write_bytes(b"")
+    items = {item.name: item.scene for item in view_items(folder)}
+    assert len(items) == 6
+    assert items == {"a": "a", "b.exr": "b", "b.hdr": "b", "c": "c", "x_a.exr": "x/a", "x__a.exr": "x_a"}
+
+
+@pytest.mark.parametrize("shape", [(1, 70), (70, 1)])
+def test_a_line_of_pixels_is_no_view(
+    shape: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": np.ones((*shape, 3), np.float32)}) as file:
+        file.write(str(tmp_path / "line.exr"))
+    assert main(["identity", "--views", str(tmp_path)]) == 65
+    assert f"line.exr is {shape[1]}x{shape[0]}" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_an_exr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = (folder / "a.exr").read_bytes()
+    (folder / "a.exr").write_bytes(content[: len(content) // 2])
+    assert main(["identity", "--views", str(folder)]) == 65
+    assert "channels" not in capsys.readouterr().err
+    with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"Y": np.ones((8, 8), np.float32)}) as file:
+        file.write(str(folder / "a.exr"))
+    assert main(["identity", "--views", str(folder)]) == 65
+    assert "a.exr has no channel R" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["identity", "--views", str(tmp_path / "none")]) == 65
     assert "none" in capsys.readouterr().err

@@ -87,6 +87,36 @@ def test_a_signal_ends_a_run_between_two_steps(tiny: Tiny) -> None:
     assert same(whole.with_suffix("") / "last.safetensors", parts.with_suffix("") / "last.safetensors")
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="has no signal masks")
+def test_ctrl_c_while_workers_start_ends_a_run_as_later(tiny: Tiny) -> None:
+    command = [*COMMAND, str(tiny("run")), "--set=data.workers=1", "--set=run.iterations=1000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "iteration 0" in line)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        said += process.stderr.read()
+    assert process.returncode == 130, said
+    assert "--resume goes on" in said
+
+
+def test_a_signal_that_is_sent_twice_is_one() -> None:
+    """As `timeout` does: to the process, and to its group."""
+    code = """if True:
+        import os, signal, time
+        from hdrunet_video.training.signals import noted_signals
+        with noted_signals() as received:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print(received, flush=True)
+            time.sleep(1.2)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("still here")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "[15]\n")
+
+
 def test_two_processes_are_one_that_accumulates(tiny: Tiny) -> None:
     one, two = tiny("one"), tiny("two")
     settings = ("run.iterations=3", "schedule.kind=constant", "compute.threads=1")

@@ -24,6 +24,8 @@ FRAMES = 24
 """Of the middle of a clip."""
 WIDTH, HEIGHT = 960, 540
 """Of the middle of a frame, at most: a network takes seconds for a large frame on a CPU."""
+LEAST = 32
+"""Side of the smallest frame: OpenCV's flow reads beyond smaller ones."""
 
 MEASURES = (
     Measure("flow_added", "added along motion", "codes", 3, "low"),
@@ -50,6 +52,9 @@ class Clip:
         count = min(FRAMES, len(info.pts))
         if count < 3:
             raise InputError(f"{self.path} has {count} frames, and flicker needs three", "Take it out of the folder.")
+        if min(info.width, info.height) < LEAST:
+            size = f"{info.width}x{info.height}"
+            raise InputError(f"{self.path} is {size}, too small for optical flow", "Take it out of the folder.")
         start = (len(info.pts) - count) // 2
         top, left = max(info.height - HEIGHT, 0) // 2, max(info.width - WIDTH, 0) // 2
         deinterlace = "frame" if info.interlaced else "off"

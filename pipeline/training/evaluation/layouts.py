@@ -4,7 +4,7 @@ A folder of pairs   sdr/NAME.png (8 bits) and hdr/NAME with .npy (the signal, (H
                     (linear light, 1.0 = SDR white), or .png with NAME_alignratio.npy as below; scenes.json
                     ({"NAME": "scene"}) where a name does not begin with its scene, as in `scene_03`.
 NTIRE 2021          0000_medium.png (8 bits), 0000_gt.png (16 bits) and 0000_alignratio.npy in one folder, or in folders
-                    medium, gt and alignratio: signal = gt / alignratio.
+                    medium, gt and alignratio (there also gt/0000.png): signal = gt / alignratio.
 HDR views           have no SDR picture: views.py makes one.
 """
 
@@ -85,8 +85,8 @@ def ntire_2021(folder: Path) -> list[Item]:
         if not apart and stem == source.stem:
             continue
         reference = (folder / "gt" if apart else folder) / f"{stem}_gt.png"
-        if apart and not reference.exists():
-            reference = folder / "gt" / source.name
+        if not reference.exists():  # as the training's sources do
+            reference = reference.with_name(f"{stem}.png")
         # The id is the first four characters, also of sub-images such as 0003_s001.
         ratio = (folder / "alignratio" if apart else folder) / f"{stem[:4]}_alignratio.npy"
         items.append(_item(stem, stem[:4], source, reference, ratio))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...baselines import MODELS
+from ...device import forbid_tf32
 from ...errors import UsageError
 from ...network.tiles import choose_tile, run_in_tiles
 from ...network.weights import load_network
@@ -20,7 +21,8 @@ _MOST_PIXELS = 1 << 21
 
 @dataclass(frozen=True)
 class Model:
-    """A network under the name it has in the tables; calling it maps (B, 3, H, W) signal to signal, float32."""
+    """A network under the name it has in the tables; calling it maps (B, 3, H, W) signal to signal, float32
+    (without TF32)."""
 
     label: str
     network: Callable[[Tensor], Tensor]
@@ -42,6 +44,7 @@ def load_models(specs: Sequence[str], device: str = "cpu") -> list[Model]:
 
     Raises UsageError and WeightsError.
     """
+    forbid_tf32()
     models: list[Model] = []
     for spec in specs:
         label, equals, what = spec.partition("=")

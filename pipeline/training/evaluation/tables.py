@@ -43,7 +43,8 @@ def means(rows: Sequence[Row], measures: Sequence[Measure], seed: int = 0) -> Ta
         intervals = [interval(rows, model, measure, seed) for measure in measures]
         lines.append((model, *(_mean(found, each) for found, each in zip(intervals, measures, strict=True))))
     pictures, scenes = len({row.name for row in rows}), len({row.scene for row in rows})
-    title = f"Means over {pictures} pictures of {scenes} scenes, with 95 % intervals (bootstrap over scenes)"
+    counted = f"{pictures} picture{'s' * (pictures != 1)} of {scenes} scene{'s' * (scenes != 1)}"
+    title = f"Means over {counted}, with 95 % intervals (bootstrap over scenes)"
     return Table(title, ("model", *map(_heading, measures)), tuple(lines))
 
 

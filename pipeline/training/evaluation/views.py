@@ -6,6 +6,7 @@ The other modules of the training are read when the first view is asked for, bec
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, empty, stack
 
-from ...errors import UsageError
+from ...errors import DataError, UsageError
 from ...metrics.flicker import Offset
 from ..images import Floats, read_light
 from .layouts import Item, Pair, tensor
@@ -41,14 +42,20 @@ def view_items(path: Path, split: str = "all", seed: int = 0) -> list[Item]:
     found = sources.find_items([config.Source(path=str(folder), layout=layout)], config.Data())
     train, held_out = sources.split(found, config.Data())
     chosen = {"held-out": held_out, "train": train, "all": [*train, *held_out]}[split]
-    items = [_item(each.files[0], each.name, each.scene, seed) for each in chosen]
+    stems = Counter(_stem(each.name) for each in chosen)
+    items = [_item(each.files[0], each.name, each.scene, seed, stems[_stem(each.name)] == 1) for each in chosen]
     return sorted(items, key=lambda item: item.name)
 
 
-def _item(file: Path, name: str, scene: str, seed: int) -> Item:
+def _stem(name: str) -> str:
+    return Path(name).with_suffix("").as_posix().replace("/", "_")
+
+
+def _item(file: Path, name: str, scene: str, seed: int, alone: bool) -> Item:
+    """alone: no other picture is called so but for its ending or a `/`."""
     key = (seed, zlib.crc32(name.encode()))
-    stem = Path(name).with_suffix("").as_posix().replace("/", "_")
-    return Item(stem, scene, partial(_pair, file, stem, scene, key), partial(_clip, file, key))
+    called = _stem(name) if alone else name.replace("_", "__").replace("/", "_")
+    return Item(called, scene, partial(_pair, file, called, scene, key), partial(_clip, file, key))
 
 
 def _pair(file: Path, name: str, scene: str, key: Sequence[int]) -> Pair:
@@ -78,6 +85,9 @@ def _recipe(light: Floats, random: np.random.Generator) -> Any:
 def _light(file: Path) -> Floats:
     """Light of a file, its sides even, as codecs need them."""
     light = read_light(file)
+    if min(light.shape[:2]) < 2:
+        size = f"{light.shape[1]}x{light.shape[0]}"
+        raise DataError(f"{file} is {size}, too small for a codec", "take it out of the folder")
     return light[: light.shape[0] // 2 * 2, : light.shape[1] // 2 * 2]
 
 
