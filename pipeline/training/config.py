@@ -156,7 +156,7 @@ class Compute:
     channels_last: bool = True
     compile: bool = False
     threads: int = number(0, 0, 1024)
-    """CPU threads of the training process; 0: as many as there are cores."""
+    """CPU threads of the training process; 0: as many as there are cores for it."""
 
 
 @dataclass(frozen=True)

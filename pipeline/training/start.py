@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..device import is_out_of_memory
 from ..errors import ConfigError, RetryError
 from ..network.hdrunet import HDRUNet
 from ..network.weights import load_network
@@ -39,9 +40,13 @@ def train(config: Config, resume: bool = False, check: bool = False) -> int:
         if resume and (folder / STATE).exists():
             training.resume()
         return training.run()
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         hint = "--set data.batch=N with a smaller N, and optimizer.accumulate for the rest"
-        raise RetryError(f"the device has too little memory: {str(error).splitlines()[0]}", hint) from None
+        raise RetryError(
+            f"the device has too little memory: {(str(error) or 'no memory').splitlines()[0]}", hint
+        ) from None
     finally:
         worker.leave()
 

@@ -192,6 +192,19 @@ def test_a_full_disk_costs_no_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyP
         checkpoint.save_state(state.parent, {})
 
 
+@pytest.mark.parametrize("said", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory"])
+def test_too_little_memory_is_one_sentence(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    def step(*_: object) -> torch.Tensor:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("hdrunet_video.training.loop.Training._step", step)
+    assert run(tiny("run")) == 75
+    assert f"too little memory: {said}" in (error := capsys.readouterr().err)
+    assert "data.batch" in error
+
+
 def test_a_run_that_diverges_keeps_its_checkpoint(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     config = tiny("run")
     assert run(config, "optimizer.lr=1.0", "optimizer.clip=0", "loss.kind=l2", "run.iterations=400") == 65
