@@ -117,8 +117,8 @@ def test_what_is_not_installed_is_not_said_to_need_time(
     machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    rows = by_name(Contest(machine, CPU, chosen(CPU, ["OpenVINO"]), network).run(8, 8, 0.0))
-    assert rows["OpenVINO"].note == "not installed: openvino"
+    rows = by_name(Contest(machine, CPU, chosen(CPU, ["OpenVINO fp32"]), network).run(8, 8, 0.0))
+    assert rows["OpenVINO fp32"].note == "not installed: openvino"
 
 
 def test_ours_is_measured_where_only_ours_fits(

@@ -41,6 +41,7 @@ SETTINGS = {
     "model": ("--model", "identity"),
     "decoder": ("--decoder", "nvdec"),
     "precision": ("--precision", "fp32"),
+    "backend": ("--backend", "openvino"),
     "tile": ("--tile", "64x64"),
     "peak": ("--peak", "600"),
     "white": ("--white", "100"),
