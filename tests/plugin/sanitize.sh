@@ -21,5 +21,6 @@ g++ -std=c++17 -g -O1 -fno-omit-frame-pointer -fPIC -shared -fvisibility=hidden 
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work"
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 # Memory under a sanitizer says nothing about memory without one, and the guide's other tools are not ours to preload.
+# OpenVINO opens its libraries with RTLD_DEEPBIND, which AddressSanitizer ends the process for.
 "$python" -m pytest tests/plugin -m 'not slow' --ignore tests/plugin/test_memory.py --ignore tests/plugin/test_guide.py \
-  -p no:cacheprovider "$@"
+  --deselect tests/plugin/test_frames.py::test_openvino_in_place_of_our_own_code -p no:cacheprovider "$@"
