@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = importlib.import_module("hdrunet_video.training.evaluate").main(arguments[1:])
         return code
     parser = argparse.ArgumentParser("python -m hdrunet_video.training", description=_DESCRIPTION)
-    parser.add_argument("config", metavar="CONFIG.toml", help="a file, or paper or ours, which are built in")
+    parser.add_argument("config", metavar="CONFIG.toml", help="a file, or paper, ours or further, which are built in")
     parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], help="change a field")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in run.output, if there is one"

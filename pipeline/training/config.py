@@ -240,7 +240,7 @@ _FREE = {
 }
 """May differ between the parts of one run. (Sources may move: the hash of their pictures is compared instead.)"""
 
-BUNDLED = ("paper", "ours")
+BUNDLED = ("paper", "ours", "further")
 """Names of the configurations beside this file."""
 
 

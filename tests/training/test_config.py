@@ -24,6 +24,8 @@ def test_presets_are_the_recipes_that_they_claim_to_be() -> None:
     ours = load_config(FOLDER / "ours.toml", ["data.batch=3", "start.weights=", "run.output=elsewhere"])
     assert (ours.data.batch, ours.start.weights) == (3, "")
     assert ours.run.output == str(FOLDER / "elsewhere")
+    further = load_config(FOLDER / "further.toml")
+    assert (further.start.weights, further.data.upright, further.optimizer.kind) == ("bundled", True, "muon")
 
 
 def test_bundled_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from hdrunet_video import load_network
 from hdrunet_video.errors import ConfigError, RetryError
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
-from hdrunet_video.network.weights import save_network
+from hdrunet_video.network.weights import BUNDLED, save_network
 from hdrunet_video.training import checkpoint
 from hdrunet_video.training.__main__ import main
 from hdrunet_video.training.config import Loss, Optimizer, Schedule, load_config
@@ -251,6 +251,18 @@ def test_the_first_output_may_be_the_input(tiny: Tiny) -> None:
     assert torch.equal(network(image), image)
     with pytest.raises(ConfigError, match="are weights of"):
         make_network(load_config(tiny("run"), ["start.weights=bundled"]))
+
+
+def test_our_own_pictures_take_the_bundled_weights_further(views: Path, tmp_path: Path) -> None:
+    said = ["data.patch=32", "data.batch=1", "data.workers=0", "compute.compile=false", "schedule.warmup=0"]
+    settings = [f"source=[{{path='{views}', layout='manifest'}}]", f"run.output='{tmp_path}'", "run.iterations=1", *said]
+    flags = [part for each in settings for part in ("--set", each)]
+    assert main(["further", *flags]) == 0
+    bundled, trained = tensors(BUNDLED), tensors(tmp_path / "last.safetensors")
+    assert bundled.keys() == trained.keys()
+    # One step: other weights, but near.
+    changes = [float((trained[name] - bundled[name]).norm() / bundled[name].norm()) for name in bundled]
+    assert 0 < max(changes) < 0.05
 
 
 def test_starting_with_the_weighting_of_weights_whose_unet_is_shut(tiny: Tiny, tmp_path: Path) -> None:
