@@ -15,6 +15,7 @@ from ..errors import OutputError
 from ..receipts import write_whole
 from .plan_file import Document, Place
 
+_FILES = ("template.json", "parameter_values.json", "asset_references.json")
 _GRACE_SECONDS = 15
 
 # exec, so that a signal reaches the program. An empty Source means that all files are where the plan says.
@@ -26,6 +27,13 @@ set -- --plan "$plan" --progress openjd ${weights:+--weights "$weights"} "$@"
 if [ -x "$python" ]; then exec "$python" -m hdrunet_video "$@"; fi
 exec hdrunet-video "$@"
 """
+
+
+def check_free(bundle: Path) -> None:
+    """Raise OutputError where a bundle of another program would be overwritten."""
+    theirs = [name for name in _FILES if (bundle / name).exists()]
+    if theirs and not (bundle / "plan").exists():
+        raise OutputError(f"{bundle / theirs[0]} is not of this program", "Name another folder for the bundle.")
 
 
 def write_bundle(document: Document, place: Place, bundle: Path, per_task: int, device: str) -> None:
@@ -41,14 +49,13 @@ def write_bundle(document: Document, place: Place, bundle: Path, per_task: int, 
         "inputs": {"filenames": inputs, "directories": [str(values["Plan"])]},
         "outputs": {"directories": sorted({str(values["Plan"]), str(values["Target"].parent)})},
     }
-    files = {
-        "template.json": template(document, per_task, device),
-        "parameter_values.json": {
-            "parameterValues": [{"name": name, "value": str(value)} for name, value in values.items()]
-        },
-        "asset_references.json": {"assetReferences": references},
-    }
-    for name, content in files.items():
+    parameters = [{"name": name, "value": str(value)} for name, value in values.items()]
+    contents = (
+        template(document, per_task, device),
+        {"parameterValues": parameters},
+        {"assetReferences": references},
+    )
+    for name, content in zip(_FILES, contents, strict=True):
         try:
             write_whole(bundle / name, json.dumps(content, indent=2) + "\n")
         except OSError as error:

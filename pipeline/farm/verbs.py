@@ -26,6 +26,10 @@ def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Cal
         from .slurm import check_installed
 
         check_installed()
+    if flags.submit and flags.submit[0] == "openjd":
+        from .openjd import check_free
+
+        check_free(Path(flags.submit[1]))
     document, folder, done = _plan(flags, progress)
     return done if verb == "plan" else _submit(flags, document, folder, done, progress, cancelled)
 

@@ -53,6 +53,19 @@ def test_a_task_for_each_segment_on_a_gpu(film: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in (folder / "template.json").read_text()
 
 
+def test_a_bundle_of_another_program_is_left_alone(
+    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "template.json").write_text("theirs")
+    command = [str(film), str(tmp_path / "out.mov"), "--submit", "openjd", str(folder), "-q", *OPTIONS]
+    assert main([*command, "-y"]) == 73
+    assert "template.json is not of this program" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["template.json"]
+    assert (folder / "template.json").read_text() == "theirs"
+
+
 def test_it_runs_and_gives_the_bytes_of_a_local_run(film: Path, local: Path, tmp_path: Path) -> None:
     target = tmp_path / "it's out.mov"
     folder = bundle(film, target, "--per-task", "3", "--device", "cpu")

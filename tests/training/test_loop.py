@@ -254,10 +254,9 @@ def test_the_first_output_may_be_the_input(tiny: Tiny) -> None:
 
 
 def test_our_own_pictures_take_the_bundled_weights_further(views: Path, tmp_path: Path) -> None:
-    said = ["data.patch=32", "data.batch=1", "data.workers=0", "compute.compile=false", "schedule.warmup=0"]
-    settings = [f"source=[{{path='{views}', layout='manifest'}}]", f"run.output='{tmp_path}'", "run.iterations=1", *said]
-    flags = [part for each in settings for part in ("--set", each)]
-    assert main(["further", *flags]) == 0
+    small = ["data.patch=32", "data.batch=1", "data.workers=0", "compute.compile=false", "run.iterations=1"]
+    where = [f"source=[{{path='{views}', layout='manifest'}}]", f"run.output='{tmp_path}'"]
+    assert run(Path("further"), *small, *where, "schedule.warmup=0") == 0
     bundled, trained = tensors(BUNDLED), tensors(tmp_path / "last.safetensors")
     assert bundled.keys() == trained.keys()
     # One step: other weights, but near.
