@@ -31,7 +31,7 @@ from .device import (
 from .errors import RetryError, UsageError
 from .frame import Frame, LightLevels
 from .in_flight import CudaRuntime, FramesInFlight, Planes
-from .network.forward import place
+from .network.forward import Precision, place
 from .network.hdrunet import HDRUNet
 from .network.openvino import Compiled
 from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
@@ -77,10 +77,7 @@ class Engine:
         self.device = resolve_device(device)
         """Where frames are computed."""
         check_backend(backend, self.device.type)
-        self.precision = resolve_precision(precision, self.device)
-        """`fp16`, `fp32` or `bf16`, of the network; always fp32 where it is not an HDRUNet."""
-        if not isinstance(network, HDRUNet):
-            self.precision = "fp32"
+        asked = resolve_precision(precision, self.device)
         self._config = getattr(network, "config", type(network).__qualname__)
         self._halo: tuple[int, int] | None = getattr(network, "halo", None)
         self.tile = _checked_tile(tile, self._halo)
@@ -90,7 +87,10 @@ class Engine:
         self.in_flight, self.at_once = in_flight, at_once
         self._lock = threading.Lock()
         self._warned = False
-        self._exact = self._fast = place(network, self.device, self.precision, backend)
+        self._exact = self._fast = place(network, self.device, asked, backend)
+        self.precision: Precision = getattr(self._fast, "precision", "fp32")
+        """`fp16`, `fp32` or `bf16`, which the network is computed in: always fp32 where it is not an HDRUNet, or where
+        nothing that computes it in the one asked for is right."""
         self.backend = "openvino" if isinstance(self._fast, Compiled) else "ours"
         """Whose code computes the network: `openvino` where it was asked for and is right."""
         if self.precision == "fp16":  # which overflows

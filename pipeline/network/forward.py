@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 def place(network: Network, device: torch.device, precision: Precision, backend: str = "auto") -> Network:
     """(1, 3, H, W) signal -> (1, 3, H, W) signal on the device: a copy where `network` is a module, for inference.
 
-    What is no HDRUNet gets plain float32, what is no module is left as it is. backend: `auto`, or `openvino`.
+    What is no HDRUNet gets plain float32, what is no module is left as it is. backend: `auto`, or `openvino`. What
+    computes an HDRUNet has an attribute `precision`, which is not the one asked for where that one will not do.
     """
     if not isinstance(network, nn.Module):
         return network
@@ -40,25 +41,26 @@ def place(network: Network, device: torch.device, precision: Precision, backend:
     own.float()
     if precision == "fp16":
         fused = cuda.fused(own) if device.type == "cuda" else None
-        return fused or _halved(own) or eager(own)
+        return fused or _halved(own) or Eager(own)
     if device.type == "cpu":
         asked = openvino.compiled(own, precision) if backend == "openvino" else None
-        return asked or onednn.fused(own, precision) or eager(own)
-    return eager(own)
+        return asked or onednn.fused(own, precision) or Eager(own)
+    return Eager(own)
 
 
 def _halved(network: HDRUNet) -> Network | None:
     """PyTorch's operators in float16, which is a matter of the weights as well as of the device."""
     otherwise = f"fp16 cannot be used on {network.stem.weight.device}, going on with PyTorch's operators in fp32"
-    return believed(lambda: eager(copy.deepcopy(network).halve()), network, TOLERANCE, _log, otherwise)
+    return believed(lambda: Eager(copy.deepcopy(network).halve()), network, TOLERANCE, _log, otherwise)
 
 
-def eager(network: HDRUNet) -> Network:
-    """PyTorch's operators, one after the other."""
-    network = network.to(memory_format=torch.channels_last)
+class Eager:
+    """PyTorch's operators, one after the other: signal -> signal, as `place` says."""
 
-    def run(signal: Tensor) -> Tensor:
-        output: Tensor = network(signal.contiguous(memory_format=torch.channels_last))
+    def __init__(self, network: HDRUNet) -> None:
+        self._network = network.to(memory_format=torch.channels_last)
+        self.precision: Precision = "fp16" if network.stem.weight.dtype is torch.float16 else "fp32"
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        output: Tensor = self._network(signal.contiguous(memory_format=torch.channels_last))
         return output
-
-    return run

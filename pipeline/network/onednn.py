@@ -53,6 +53,7 @@ class FusedNetwork:
 
     def __init__(self, network: HDRUNet, dtype: torch.dtype = torch.float32) -> None:
         self._dtype, self._channels = dtype, network.config.channels
+        self.precision = "fp32" if dtype is torch.float32 else "bf16"
         self._weighting = None if network.weighting is None else Weighting(network.weighting, dtype)
         self._condition = None if network.condition is None else Condition(network.condition, dtype)
         channels = 0 if network.condition is None else network.config.sft_channels

@@ -56,7 +56,7 @@ class Compiled:
     """
 
     def __init__(self, network: HDRUNet, precision: Literal["fp32", "bf16"]) -> None:
-        self._openvino, self._network, self._precision = load(), network, precision
+        self._openvino, self._network, self.precision = load(), network, precision
         self._core = self._openvino.Core()
         self._graph = Graph(import_module("openvino.opset13"), precision == "bf16")
         self._threads = torch.get_num_threads()
@@ -68,7 +68,7 @@ class Compiled:
     def bytes_per_pixel(self) -> int:
         """Memory of a frame from planes to planes, in bytes, by what was measured."""
         channels = max(self._network.config.channels, self._network.config.condition_channels)
-        return int(_FEATURES * channels * _ITEM_BYTES[self._precision]) + _ENGINE_BYTES_PER_PIXEL
+        return int(_FEATURES * channels * _ITEM_BYTES[self.precision]) + _ENGINE_BYTES_PER_PIXEL
 
     def __call__(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
@@ -101,7 +101,7 @@ class Compiled:
     def _compile(self, height: int, width: int, at_once: int) -> Any:
         result, image = self._graph.model(self._network, height, width)
         options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": at_once,
             "ENABLE_CPU_PINNING": False,  # or processes beside each other would share the first cores

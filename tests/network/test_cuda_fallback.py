@@ -94,6 +94,7 @@ def test_falls_back_aloud(
     picture = picture_of(8, 8)
     torch.testing.assert_close(made(picture), network(picture), rtol=0, atol=0.02)
     assert not torch.equal(made(picture), network(picture))
+    assert getattr(made, "precision", "") == "fp16"
 
 
 @pytest.mark.parametrize(("weight", "reason"), [(1e6, "wrong by inf"), (1e4, "wrong by [0-9]+")])
@@ -107,6 +108,7 @@ def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
     network.down_half.weight.mul_(1 / weight)
     made = forward.place(network, torch.device("cuda"), "fp16")
     kernels, halved = (record.getMessage() for record in caplog.records)
+    assert getattr(made, "precision", "") == "fp32"  # what receipts say
     assert "going on with PyTorch's operators in fp16: No module" in kernels
     assert re.search(f"fp16 cannot be used on .*, going on with PyTorch's operators in fp32: it is {reason}", halved)
     picture = picture_of(8, 8)
