@@ -6,6 +6,7 @@ import ast
 import configparser
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -215,3 +216,17 @@ def test_every_module_can_be_imported() -> None:
             continue  # not there for every platform
         if not found.name.endswith(("__main__", ".plugin")) and ".plugin." not in found.name:
             import_module(found.name)
+
+
+@pytest.mark.parametrize("script", ["bench-gpu", "train-gpu"])
+def test_scripts_for_a_gpu_name_what_there_is(script: str) -> None:
+    """They cost minutes of a machine that is lent, and run nowhere else."""
+    text = (ROOT / ".ci" / script).read_text()
+    imports = re.findall(r"^from (hdrunet_video[\w.]*) import (.+)$", text, re.MULTILINE)
+    assert imports
+    for module, names in imports:
+        assert [name for name in names.split(", ") if not hasattr(import_module(module), name)] == []
+    for path in re.findall(r"tests/[\w./{},]+\.py", text):
+        stem, _, rest = path.partition("{")
+        choices, _, end = rest.partition("}")
+        assert all((ROOT / f"{stem}{choice}{end}").is_file() for choice in choices.split(",")), path
