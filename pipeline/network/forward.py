@@ -21,9 +21,9 @@ from .hdrunet import HDRUNet
 from .tiles import Network
 
 Precision = Literal["fp32", "fp16", "bf16"]
-TOLERANCE = 1.0
+TOLERANCE = 2.0
 """Of a 10-bit code of R'G'B' in PQ: how far float16 in PyTorch's operators may be from float32. They round more often
-than the kernels do: 0.57 was measured on the bundled weights, on a CPU."""
+than the kernels do: 1.00 was measured on the bundled weights, on a CPU."""
 _log = logging.getLogger(__name__)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdrunet_video.network.check import check_picture
-from hdrunet_video.network.cuda import Fused
+from hdrunet_video.network.cuda import TOLERANCE, Fused
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
 from hdrunet_video.network.hdrunet import HDRUNetConfig, PixelModulation
 from hdrunet_video.network.weights import load_network
@@ -69,6 +69,13 @@ def test_float16_is_within_half_a_code(weights: str) -> None:
     picture = check_picture()[..., 12:28, 30:46].to(DEVICE)
     made = computed(network, picture, torch.float16)
     assert float((codes(made) - codes(exact(network, picture))).abs().max()) <= 0.5
+
+
+@pytest.mark.slow
+def test_the_bundled_weights_are_believed() -> None:
+    network, picture = load_network(device=DEVICE), check_picture()[..., :60, :92].to(DEVICE)
+    made = computed(network, picture, torch.float16)
+    assert float((codes(made) - codes(exact(network, picture))).abs().max()) < 0.75 * TOLERANCE
 
 
 def test_stem() -> None:

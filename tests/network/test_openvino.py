@@ -61,7 +61,7 @@ def test_the_bundled_weights_in_fp32() -> None:
 def test_the_bundled_weights_in_bf16() -> None:
     network = load_network()
     error = largest_error(Compiled(network, "bf16"), network, CPU)
-    assert 0.05 < error < 8.0
+    assert 0.05 < error < 10.0
 
 
 @needs_openvino

@@ -51,7 +51,7 @@ def test_bundled_weights_do_something_sensible() -> None:
     with torch.inference_mode():
         output = network(ramp)
     assert output[..., 48:80].sub(ramp[..., 48:80]).abs().mean() < 0.03  # well-exposed areas stay
-    assert output[..., -2:].mean() > 1.05  # what is white goes above white
+    assert output[..., -2:].mean() > 1.03  # what is white goes above white
     assert output.min() > -0.1
 
 
