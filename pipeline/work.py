@@ -18,6 +18,7 @@ from .exr import ExrWriter
 from .frame import Frame, LightLevels
 from .frame_hashes import frame_hashes
 from .hardware import hardware_name
+from .host import release_team
 from .identity import check_source_unchanged
 from .job import Plan, make_engines
 from .prefetch import prefetch
@@ -80,6 +81,7 @@ class Work:
                     errors.append(error)
                     self._failed.set()
 
+        release_team()  # planning and tuning have left one, and this thread only waits now
         with ThreadPoolExecutor(len(self.engines), "device") as pool:
             list(pool.map(work, self.engines))
         if errors:

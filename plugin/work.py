@@ -20,6 +20,7 @@ from hdrunet_video.color.convert import Target
 from hdrunet_video.engine import Engine
 from hdrunet_video.errors import HdrunetError
 from hdrunet_video.frame import Frame
+from hdrunet_video.host import release_team
 from hdrunet_video.job import load_model
 from hdrunet_video.tune import tune
 
@@ -73,6 +74,7 @@ def _make_engine(request: Request) -> Engine:
         engine.concurrency = request.num_streams
     elif request.model == "hdrunet":
         tune(engine, request.clip.width, request.clip.height)  # only what is remembered: it measures for whole films
+    release_team()  # the checks of the network have started one, and frames are made by other threads
     return engine
 
 

@@ -19,6 +19,7 @@ from ..color.convert import Target
 from ..color.light import LightMapping
 from ..engine import Engine
 from ..frame import Frame
+from ..host import release_team
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import Size, smaller_tile
 from ..prefetch import prefetch
@@ -150,6 +151,7 @@ class Curves:
 
         def convert(length: int) -> None:
             out = Writer(self.folder / "film", spec)
+            release_team()
             with (
                 Reader(info, SDR, 0, length) as decoded,
                 closing(prefetch(engine.stream(prefetch(decoded)))) as frames,
@@ -162,5 +164,6 @@ class Curves:
 
 
 def _drain(engine: Engine, frames: Iterable[Frame]) -> None:
+    release_team()
     for _ in prefetch(engine.stream(prefetch(frames))):
         pass

@@ -24,6 +24,7 @@ from ..color.tone import measure, to_nits
 from ..engine import Engine
 from ..errors import RetryError
 from ..frame import Frame
+from ..host import release_team
 from ..network.forward import place
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import run_in_tiles
@@ -193,6 +194,7 @@ class Stages:
         def all_at_once() -> OwnTime:
             self.timeline = timeline = Timeline()
             out = Writer(self.folder / "converted", spec)
+            release_team()  # of the stages alone, as a conversion does
             with (
                 engine.traced(timeline),
                 Reader(info, SDR, 0, count) as decoded,

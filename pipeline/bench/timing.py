@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..host import give_freed_memory_back
+
 _cuda: Any = torch.cuda  # whose events have no types
 _ROUND_SECONDS = 0.2
 """A round on CUDA repeats its call up to this long: NVML counts energy ten times a second or so."""
@@ -83,6 +85,8 @@ def interleave(
                 del alive[name]
                 continue
             if turn == 0:
+                if device.type == "cpu":  # later, memory that has been kept since hides what is taken
+                    peaks[name].append(taken.peak_bytes)
                 if device.type == "cuda" and not taken.own_time:
                     repeats[name] = max(1, min(100, round(_ROUND_SECONDS / max(taken.seconds[0], 1e-6))))
                 continue
@@ -104,6 +108,8 @@ class Meter:
 
     def run(self, call: Callable[[], object], repeats: int = 1, warm_up: bool = False) -> Measured:
         """`repeats` calls, one after the other; what is returned is of one."""
+        if warm_up:
+            give_freed_memory_back()
         before = reset_peak(self._device)
         energy = self._energy.joules()
         on = self._on_cuda if self._device.type == "cuda" else _on_cpu

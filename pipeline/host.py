@@ -1,0 +1,51 @@
+"""What the C libraries of this process are told: how long memory and idle threads are kept. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_OMP_PAUSE_HARD = 2
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGEST_MMAP_THRESHOLD = 32 << 20
+"""glibc takes no larger one."""
+
+
+def keep_freed_memory() -> None:
+    """Keep freed memory for the next frame, up to 32 MiB a piece. For a program's start; nothing without glibc.
+
+    As glibc starts, freed memory goes back to the system and comes again page by page, and each thread has its own:
+    40,000 page faults a frame took 5 to 15 % of its time. Pieces above 32 MiB still go back: kept, they left holes
+    that grew.
+    """
+    libc = _process()
+    if libc is not None and hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def release_team() -> None:
+    """End this thread's team of OpenMP threads, which torch starts again when it needs one. Nothing without libgomp.
+
+    For a thread that from here on only waits for others: libgomp lets threads spin for each other only while all
+    teams together have no more threads than there are cores, and idle ones count. Two teams on two cores took 10 %
+    more time for a frame. (OpenMP 5.0, 3.2.43; LLVM's runtime would end the teams of all threads.)
+    """
+    openmp = _process()
+    if openmp is None:
+        return
+    if hasattr(openmp, "omp_pause_resource_all") and not hasattr(openmp, "__kmpc_fork_call"):
+        openmp.omp_pause_resource_all(_OMP_PAUSE_HARD)
+
+
+def give_freed_memory_back() -> None:
+    """Let the system have what keep_freed_memory has kept. Nothing without glibc."""
+    libc = _process()
+    if libc is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _process() -> ctypes.CDLL | None:
+    """All that is loaded for all to see, which torch's OpenMP is."""
+    return ctypes.CDLL(None) if sys.platform == "linux" else None

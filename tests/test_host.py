@@ -1,0 +1,74 @@
+"""Memory that is kept, and teams of OpenMP threads that are not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from hdrunet_video.host import release_team
+
+_TASKS = "/proc/self/task"
+_FREED = """
+import ctypes, sys
+from pathlib import Path
+import torch
+from hdrunet_video.host import give_freed_memory_back, keep_freed_memory
+
+def resident():
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) >> 10
+
+if not hasattr(ctypes.CDLL(None), "mallopt"):
+    sys.exit("no glibc")
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+before = resident()
+held = [torch.ones(20 << 20, dtype=torch.uint8) for _ in range(10)]
+held.clear()
+print(resident() - before)
+give_freed_memory_back()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP lets a thread end its team")
+def test_a_team_ends_and_comes_back(threads: int) -> None:
+    """The threads of this process are counted by the system; the sums are the same with a new team."""
+    values, seen = torch.arange(1 << 20, dtype=torch.float64), []
+
+    def compute_twice() -> None:
+        for _ in range(2):
+            seen.append(len(os.listdir(_TASKS)))
+            seen.append(int(values.mul(2).sum()))
+            seen.append(len(os.listdir(_TASKS)))
+            release_team()
+
+    thread = threading.Thread(target=compute_twice)
+    thread.start()
+    thread.join()
+    alone, total = seen[0], (1 << 20) * ((1 << 20) - 1)
+    assert seen == [alone, total, alone + threads - 1] * 2
+
+
+def test_nothing_to_release_is_no_error() -> None:
+    release_team()
+    release_team()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told to keep memory")
+def test_memory_that_was_freed_is_there_for_the_next_frame() -> None:
+    """What the system says that a process has after 200 MiB were filled and freed."""
+    left = {}
+    for keep in ("keep", "as it is"):
+        result = subprocess.run([sys.executable, "-c", _FREED, keep], capture_output=True, text=True)
+        if "no glibc" in result.stderr:
+            pytest.skip("only glibc is told to keep memory")
+        assert result.returncode == 0, result.stderr
+        left[keep] = [int(line) for line in result.stdout.split()]
+    assert max(left["as it is"]) < 100, left
+    assert left["keep"][1] < 100 < 190 < left["keep"][0], left
