@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         choices=("auto", "fp32", "fp16", "bf16"),
         help="fp16 (default on CUDA), fp32 (default elsewhere), bf16: three times as fast on CPUs that have it, off by"
-        " 0.1 of a 10-bit code on average, 8 at most",
+        " 0.2 of a 10-bit code on average, 9 at most",
     )
     machine.add_argument(
         "--backend",
