@@ -17,7 +17,7 @@ from . import options
 from .closed_pipes import outlived
 from .command import tell
 from .errors import HdrunetError, OutputError
-from .host import keep_freed_memory
+from .host import ask_for_huge_pages, keep_freed_memory
 from .interrupt import interruptible
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(flags: argparse.Namespace) -> int:
     keep_freed_memory()
+    ask_for_huge_pages()
     flags.json = flags.json or flags.progress == "json"
     logging.basicConfig(level=logging.DEBUG if flags.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)

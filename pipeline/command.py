@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable
 
 from .errors import HdrunetError
-from .host import keep_freed_memory
+from .host import ask_for_huge_pages, keep_freed_memory
 
 
 def exit_code_of(command: str, act: Callable[[], int]) -> int:
     """What `act` returns, or the exit code of what stopped it; an error is told to whoever typed `command`."""
     keep_freed_memory()
+    ask_for_huge_pages()
     try:
         return act()
     except HdrunetError as error:

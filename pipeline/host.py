@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _OMP_PAUSE_HARD = 2
@@ -23,6 +24,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def ask_for_huge_pages() -> None:
+    """Let torch ask Linux for pages of 2 MiB for its larger tensors, unless the environment says otherwise.
+
+    For a program's start: torch looks once, when the first tensor is made. The feature maps of a frame come and go with
+    it: at 3840x2160 that was 1.5 million page faults a frame, which with the misses in the table of pages took 10 % of
+    the time in fp32 and 24 % in bf16 (two cores, one run of each). Nothing where
+    /sys/kernel/mm/transparent_hugepage/enabled says never. (torch 2.2, c10/core/impl/alloc_cpu.cpp.)
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def release_team() -> None:

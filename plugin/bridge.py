@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from hdrunet_video.errors import HdrunetError, RetryError
+from hdrunet_video.host import ask_for_huge_pages
 
 from .formats import clip_of
 from .request import Arguments, Request, make_request
@@ -72,6 +73,7 @@ class Filter:
                 if self._failure is not None:
                     kind, message, hint = self._failure
                     raise kind(message, hint)
+                ask_for_huge_pages()
                 from .work import Work
 
                 try:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,6 +35,21 @@ print(resident() - before)
 give_freed_memory_back()
 print(resident() - before)
 """
+_HUGE = """
+import torch
+import hdrunet_video.engine
+from hdrunet_video.command import exit_code_of
+
+def huge():
+    maps = torch.ones(64 << 20, dtype=torch.uint8)
+    with open("/proc/self/smaps_rollup", encoding="ascii") as rollup:
+        (line,) = (line for line in rollup if line.startswith("AnonHugePages:"))
+    print(int(line.split()[1]) >> 10)
+    return int(maps[0]) - 1
+
+raise SystemExit(exit_code_of("huge", huge))
+"""
+_POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP lets a thread end its team")
@@ -72,3 +88,16 @@ def test_memory_that_was_freed_is_there_for_the_next_frame() -> None:
         left[keep] = [int(line) for line in result.stdout.split()]
     assert max(left["as it is"]) < 100, left
     assert left["keep"][1] < 100 < 190 < left["keep"][0], left
+
+
+@pytest.mark.skipif(not _POLICY.exists() or "[madvise]" not in _POLICY.read_text(), reason="the system decides alone")
+@pytest.mark.parametrize(("wish", "given"), [(None, True), ("0", False)], ids=["nothing said", "refused by the user"])
+def test_feature_maps_lie_in_huge_pages(monkeypatch: pytest.MonkeyPatch, wish: str | None, given: bool) -> None:
+    """What the system says of 64 MiB in a command of ours."""
+    if wish is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    else:
+        monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", wish)
+    result = subprocess.run([sys.executable, "-c", _HUGE], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (int(result.stdout) > 8) == given, result.stdout
