@@ -71,9 +71,9 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--preset {flags.preset} writes no film", "Name another; see hdrunet-video --list-presets.")
 
     from ..device import resolve_device
+    from .contestants import chosen
     from .machine import examine
     from .measure import Request, measure
-    from .network import chosen
     from .report import tables
     from .timeline import Timeline, chrome_trace
 

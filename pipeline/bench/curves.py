@@ -24,8 +24,8 @@ from ..network.hdrunet import HDRUNet
 from ..network.tiles import Size, smaller_tile
 from ..prefetch import prefetch
 from ..tune import noise
+from .contestants import random_network
 from .machine import Machine, free_memory
-from .network import random_network
 from .results import Row
 from .timing import OwnTime, interleave, read_peak, reset_peak
 

@@ -13,9 +13,10 @@ import torch
 from hdrunet_video.presets import Preset
 
 from ..errors import HdrunetError
+from .contestants import Contestant
 from .curves import Curves
 from .machine import Machine
-from .network import Contest, Contestant
+from .network import Contest
 from .results import Results, Row
 from .stages import Stages
 from .timeline import Timeline

@@ -1,33 +1,25 @@
-"""The network alone, as it was, as it is and as others run it, on one picture in turns."""
+"""The contest: ways to compute the network alone, on one picture in turns."""
 
 from __future__ import annotations
 
-import copy
-import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import get_args
 
 import torch
 from torch import Tensor
 
-from ..device import is_out_of_memory, resolve_precision
-from ..errors import HdrunetError, UsageError
-from ..network.forward import Precision, place
-from ..network.hdrunet import HDRUNet, pad_to_multiple
-from ..network.openvino import Compiled
+from ..device import is_out_of_memory
+from ..errors import HdrunetError
+from ..network.hdrunet import HDRUNet
 from ..network.tiles import Network
-from . import runtimes
-from .cost import ITEM_BYTES, Cost, cost
+from .contestants import REFERENCE, Contestant, random_network
+from .cost import Cost, cost
 from .machine import Machine, free_memory
 from .results import Row
 from .timing import Measured, interleave
 
-REFERENCE = "eager fp32"
-"""The plain network: the others are compared with it, in time and in numbers."""
 _BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200, "bf16": 1200}
 """What it takes at its peak; see engine.py. Ours says itself what it takes."""
 _LEAST = 100
@@ -35,72 +27,6 @@ _LEAST = 100
 _TOO_LARGE = "left out: its features and those of the others would not fit in the memory"
 _SLOWNESS = 10
 """How many times as slow as a matrix product of as many operations an unknown contestant is expected to be."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A way to compute the network."""
-
-    name: str
-    precision: str
-    build: Callable[[HDRUNet, tuple[int, ...], torch.device], Network]
-    """Network, (1, 3, H, W), device -> what runs. ImportError: not installed."""
-    setup_seconds: float = 1.0
-    """What export and compilation are expected to take, to see if the time will do."""
-    keeps: bool = False
-    """True where it holds the memory of its features from one call to the next."""
-    package: str = ""
-    """What has to be installed for it."""
-    ours: bool = False
-    """True where what is built does not depend on the picture, and may say how many `bytes_per_pixel` it takes."""
-
-
-def random_network() -> HDRUNet:
-    """The default network with random weights, the same at each call. Features of trained weights may be zero in
-    places, which graphics cards compute with less power and so faster."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return HDRUNet().eval().requires_grad_(False)
-
-
-def contestants(device: torch.device) -> list[Contestant]:
-    """All that can be measured on a device, the original first."""
-    cuda = device.type == "cuda"
-    fast: Precision = "fp16" if cuda else "fp32"
-    return [
-        Contestant(REFERENCE, "fp32", _eager),
-        *(
-            Contestant(f"ours {precision}", precision, _ours(precision), keeps=cuda, ours=True)
-            for precision in _precisions(device)
-        ),
-        Contestant(f"eager {fast} channels_last", fast, _channels_last),
-        Contestant("torch.compile", fast, _compiled, 60.0),
-        *(
-            Contestant(f"OpenVINO {each}", each, _openvino(each), 4.0, keeps=True, package="openvino")
-            for each in _precisions(torch.device("cpu"))
-        ),
-        *(
-            Contestant(name, precision, _foreign(build), setup, keeps=True, package=package)
-            for name, precision, build, setup, package in _FOREIGN
-        ),
-    ]
-
-
-_FOREIGN: list[tuple[str, str, runtimes.Builder, float, str]] = [
-    ("ONNX Runtime", "fp32", runtimes.onnx_runtime, 8.0, "onnxruntime"),
-    ("ncnn", "fp32", runtimes.ncnn, 20.0, "ncnn"),
-    ("TensorRT", "fp16", runtimes.tensorrt, 60.0, "torch_tensorrt"),
-]
-
-
-def chosen(device: torch.device, names: list[str]) -> list[Contestant]:
-    """Those named, or all; the original is always among them. Raises UsageError for a name that there is not."""
-    there = contestants(device)
-    for name in names:
-        if name not in [each.name for each in there]:
-            known = ", ".join(each.name for each in there)
-            raise UsageError(f"there is no contestant {name!r} on {device}", f"--contestants takes {known}")
-    return [each for each in there if not names or each.name in (REFERENCE, *names)]
 
 
 @dataclass
@@ -222,59 +148,3 @@ def _why(error: Exception) -> str:
         return str(error)
     lines = str(error).strip().splitlines()
     return f"failed: {type(error).__name__}: {lines[0] if lines else ''}"[:160]
-
-
-def _precisions(device: torch.device) -> list[Precision]:
-    """Those that `place` knows and the device is let have."""
-    found: list[Precision] = []
-    for name in get_args(Precision):
-        try:
-            if name in ITEM_BYTES and resolve_precision(name, device) == name:
-                found.append(name)
-        except UsageError:
-            continue
-    return found
-
-
-def _ours(precision: Precision) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
-    return lambda network, shape, device: place(network, device, precision)
-
-
-def _eager(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
-    return copy.deepcopy(network).to(device)
-
-
-def _channels_last(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
-    own = copy.deepcopy(network).to(device)
-    if device.type == "cuda":
-        own = own.half()
-    own = own.to(memory_format=torch.channels_last)
-    return lambda signal: own(signal.contiguous(memory_format=torch.channels_last))
-
-
-def _compiled(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    made: Network = torch.compile(_channels_last(network, shape, device), dynamic=False)
-    return made
-
-
-def _openvino(precision: Precision) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
-    """As `--backend openvino` computes it, whatever the check says of it."""
-
-    def builder(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
-        runtimes.only_cpu(device)
-        assert precision != "fp16"
-        return Compiled(network, precision)
-
-    return builder
-
-
-def _foreign(build: runtimes.Builder) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
-    def builder(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
-        height, width = shape[-2:]
-        padded = pad_to_multiple(torch.empty(shape, device="meta"), HDRUNet.MULTIPLE).shape
-        with torch.inference_mode(False), torch.no_grad():
-            run = build(runtimes.portable(network), tuple(padded), device)
-        return lambda signal: run(pad_to_multiple(signal, HDRUNet.MULTIPLE))[..., :height, :width]
-
-    return builder

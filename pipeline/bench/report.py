@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from .network import REFERENCE
+from .contestants import REFERENCE
 from .results import Results, Row
 
 _TEN_BITS = 1023

@@ -30,9 +30,9 @@ from ..network.hdrunet import HDRUNet
 from ..network.tiles import run_in_tiles
 from ..prefetch import prefetch
 from ..tune import noise, tune
+from .contestants import random_network
 from .cost import cost
 from .machine import Machine, free_memory
-from .network import random_network
 from .results import Row
 from .timeline import Timeline, TracedRuntime
 from .timing import Measured, Meter, OwnTime, interleave

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from hdrunet_video.bench import runtimes
+from hdrunet_video.bench.contestants import REFERENCE, Contestant, chosen, contestants, random_network
 from hdrunet_video.bench.cost import cost
 from hdrunet_video.bench.machine import Machine, copy_bandwidth, matmul_flops
-from hdrunet_video.bench.network import REFERENCE, Contest, Contestant, chosen, contestants, random_network
+from hdrunet_video.bench.network import Contest
 from hdrunet_video.bench.results import Row
 from hdrunet_video.errors import UsageError
 from hdrunet_video.network.forward import place
