@@ -1,10 +1,12 @@
-"""What the C libraries of this process are told: how long memory and idle threads are kept. Imports no torch."""
+"""What the C libraries of this process are told, and kept from. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 _OMP_PAUSE_HARD = 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -56,6 +58,34 @@ def give_freed_memory_back() -> None:
     libc = _process()
     if libc is not None and hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+@contextmanager
+def own_scheduling() -> Iterator[None]:
+    """Take back the real-time scheduling that a library gives to threads of this process inside. Linux only.
+
+    SVT-AV1, started by root, gives SCHED_FIFO at priority 99 to its threads and, for good, to the one that starts it.
+    All else on the machine then waits for them, and for programs that are started later, which inherit it.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    policy, parameters, before = os.sched_getscheduler(0), os.sched_getparam(0), _real_time_threads()
+    try:
+        yield
+    finally:
+        for thread in _real_time_threads() - before:
+            with suppress(OSError):  # it has ended
+                os.sched_setscheduler(thread, policy, parameters)
+
+
+def _real_time_threads() -> set[int]:
+    found = set()
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with suppress(OSError):  # it has ended
+            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                found.add(thread)
+    return found
 
 
 def _process() -> ctypes.CDLL | None:

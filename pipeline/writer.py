@@ -23,6 +23,7 @@ from hdrunet_video.presets import Preset
 from .color.spec import ChromaLocation, PixelFormat
 from .errors import NO_ANSWER, HdrunetError, OutputError, RetryError
 from .frame import Frame
+from .host import own_scheduling
 from .receipts import sync
 
 _EVEN = {"libx265": (32, 2), "hevc_nvenc": (2, 2), "libsvtav1": (16, 1)}
@@ -80,7 +81,8 @@ class Writer:
                 options={"fflags": "+bitexact"},
             )
             self._stream = self._add_stream()
-            self._container.start_encoding()
+            with own_scheduling():
+                self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             self.abandon()
             raise _encoder_error(error, spec) from None

@@ -101,3 +101,30 @@ def test_feature_maps_lie_in_huge_pages(monkeypatch: pytest.MonkeyPatch, wish: s
     result = subprocess.run([sys.executable, "-c", _HUGE], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert (int(result.stdout) > 8) == given, result.stdout
+
+
+_ENCODE = """
+import os, sys, torch
+from fractions import Fraction
+from pathlib import Path
+from hdrunet_video.presets import load_preset
+from hdrunet_video.writer import Writer, WriterSpec
+
+def policies():
+    return {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+
+before = policies()
+writer = Writer(Path(sys.argv[1]), WriterSpec(load_preset("av1"), 64, 64, Fraction(1), Fraction(24), 1000.0))
+assert len(os.listdir("/proc/self/task")) > 4, "the encoder has no threads"
+during = policies()
+writer.abandon()
+print(before == during == policies() == {os.SCHED_OTHER}, before, during, policies())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="SVT-AV1 takes what root may have on Linux")
+def test_an_encoder_takes_no_real_time_priority(tmp_path: Path) -> None:
+    """Programs that are started later would have it too, and whatever spins in one of them would stop the machine."""
+    result = subprocess.run([sys.executable, "-c", _ENCODE, tmp_path / "a.mp4"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("True"), result.stdout
