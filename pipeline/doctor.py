@@ -38,6 +38,7 @@ def examine() -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _packages,
         _device,
+        _kernels,
         _weights,
         _presets,
         _exr,
@@ -76,6 +77,15 @@ def _device() -> Iterator[Finding]:
         sum_of_ones = float(torch.ones(8, device=f"cuda:{number}").sum())
         text = f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB"
         yield Finding(f"cuda:{number}", sum_of_ones == 8.0, text, "The driver does not compute; update it.")
+
+
+def _kernels() -> Iterator[Finding]:
+    from .network.native import kernels
+
+    there = kernels() is not None
+    text = "there for this processor" if there else "not there: oneDNN's take about twice the time"
+    hint = "On Linux and x86-64: install a C++17 compiler (Debian: apt-get install g++), then this package again."
+    yield Finding("cpu kernels", there, text, hint, optional=True)
 
 
 def _weights() -> Iterator[Finding]:

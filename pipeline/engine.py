@@ -33,7 +33,6 @@ from .frame import Frame, LightLevels
 from .in_flight import CudaRuntime, FramesInFlight, Planes
 from .network.forward import Precision, place
 from .network.hdrunet import HDRUNet
-from .network.openvino import Compiled
 from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
 
 __all__ = ["Engine", "Network"]
@@ -91,8 +90,9 @@ class Engine:
         self.precision: Precision = getattr(self._fast, "precision", "fp32")
         """`fp16`, `fp32` or `bf16`, which the network is computed in: always fp32 where it is not an HDRUNet, or where
         nothing that computes it in the one asked for is right."""
-        self.backend = "openvino" if isinstance(self._fast, Compiled) else "ours"
-        """Whose code computes the network: `openvino` where it was asked for and is right."""
+        self.backend: str = getattr(self._fast, "backend", "pytorch")
+        """Whose code computes the network: `ours`, `onednn`, `pytorch`, or, where it was asked for and is right,
+        `openvino`."""
         if self.precision == "fp16":  # which overflows
             self._exact = place(network, self.device, "fp32")
         self._shared: FramesInFlight | None = None
@@ -177,7 +177,8 @@ class Engine:
     @property
     def computed_by(self) -> str:
         """Which code computes which network, weights aside."""
-        return f"{getattr(self._fast, '__qualname__', type(self._fast).__qualname__)} {self._config}"
+        code = getattr(self._fast, "__qualname__", type(self._fast).__qualname__)
+        return f"{code} of {self.backend} {self._config}"
 
     @property
     def _bytes_per_pixel(self) -> int:

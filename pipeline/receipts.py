@@ -42,7 +42,7 @@ class Receipt:
     precision: str
     """Of the network: `fp32`, `fp16` or `bf16`."""
     backend: str
-    """Whose code computed the network: `ours` or `openvino`."""
+    """Whose code computed the network: see Engine."""
     host: str
     weights_sha256: str
 

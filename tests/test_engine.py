@@ -17,7 +17,7 @@ from hdrunet_video.color.tone import measure, to_nits
 from hdrunet_video.engine import Engine
 from hdrunet_video.errors import UsageError
 from hdrunet_video.frame import Frame
-from hdrunet_video.network import onednn
+from hdrunet_video.network import cpu
 from hdrunet_video.network.weights import load_network
 from tests.engines import MAPPING, PQ, PQ_TARGET, RGB, SDR, YUV, engine_of, sdr_frame, small_network
 
@@ -82,9 +82,9 @@ def test_it_says_what_it_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
     network = small_network()
     assert [engine_of(each, precision="bf16").precision for each in (lambda signal: signal, nn.ReLU())] == ["fp32"] * 2
     assert engine_of(small_network(modulation="map"), precision="bf16").precision == "fp32"
-    monkeypatch.setattr(onednn, "TOLERANCE", {"fp32": 1e9, "bf16": 1e9})
+    monkeypatch.setattr(cpu, "TOLERANCE", {"fp32": 1e9, "bf16": 1e9})
     assert [engine_of(network, precision=name).precision for name in ("fp32", "bf16")] == ["fp32", "bf16"]
-    monkeypatch.setattr(onednn, "TOLERANCE", {"fp32": 1e9, "bf16": -1.0})
+    monkeypatch.setattr(cpu, "TOLERANCE", {"fp32": 1e9, "bf16": -1.0})
     assert engine_of(network, precision="bf16").precision == "fp32"
 
 

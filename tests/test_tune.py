@@ -14,9 +14,9 @@ from torch import nn
 
 from hdrunet_video import tune as tuning
 from hdrunet_video.job import Job, make_plan
+from hdrunet_video.network.cpu import FusedNetwork
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
-from hdrunet_video.network.onednn import FusedNetwork
 from hdrunet_video.tune import cache_file, candidates, choose, tune
 from tests.engines import engine_of, small_network
 from tests.media import convert, sha256

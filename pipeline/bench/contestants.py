@@ -12,8 +12,11 @@ import torch
 
 from ..device import resolve_precision
 from ..errors import UsageError
+from ..network.cpu import FusedNetwork
 from ..network.forward import Precision, place
 from ..network.hdrunet import HDRUNet, pad_to_multiple
+from ..network.native import kernels
+from ..network.onednn_layers import OneDnn
 from ..network.openvino import Compiled
 from ..network.tiles import Network
 from . import runtimes
@@ -59,6 +62,7 @@ def contestants(device: torch.device) -> list[Contestant]:
             Contestant(f"ours {precision}", precision, _ours(precision), keeps=cuda, ours=True)
             for precision in _precisions(device)
         ),
+        *([] if cuda or kernels() is None else [Contestant("oneDNN fp32", "fp32", _onednn, ours=True)]),
         Contestant(f"eager {fast} channels_last", fast, _channels_last),
         Contestant("torch.compile", fast, _compiled, 60.0),
         *(
@@ -103,6 +107,10 @@ def _precisions(device: torch.device) -> list[Precision]:
 
 def _ours(precision: Precision) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
     return lambda network, shape, device: place(network, device, precision)
+
+
+def _onednn(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
+    return FusedNetwork(network, OneDnn(torch.float32))
 
 
 def _eager(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:

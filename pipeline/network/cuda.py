@@ -52,7 +52,7 @@ class Fused:
     thread and stream, one after the other. Out of memory leaves it as it was, but for memory that it held.
     """
 
-    precision = "fp16"
+    backend, precision = "ours", "fp16"
 
     def __init__(self, forward: Forward, device: torch.device, capture: Capture | None = None) -> None:
         """capture: makes a replay of launches. By default a CUDA graph, and none on a CPU."""

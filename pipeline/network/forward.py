@@ -2,7 +2,7 @@
 
 eager      PyTorch's own operators, channels_last: any device, the reference of the others
 cuda       Triton kernels in CUDA graphs: fp16 on CUDA
-onednn     fused convolutions on tiles that stay in the caches: fp32 and bf16 on the CPU
+cpu        our kernels and oneDNN's fused convolutions, on tiles that stay in the caches: fp32 and bf16 on the CPU
 openvino   OpenVINO's CPU plugin: fp32 and bf16 on the CPU, where it is asked for
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from . import cuda, onednn, openvino
+from . import cpu, cuda, openvino
 from .check import believed
 from .hdrunet import HDRUNet
 from .tiles import Network
@@ -31,7 +31,8 @@ def place(network: Network, device: torch.device, precision: Precision, backend:
     """(1, 3, H, W) signal -> (1, 3, H, W) signal on the device: a copy where `network` is a module, for inference.
 
     What is no HDRUNet gets plain float32, what is no module is left as it is. backend: `auto`, or `openvino`. What
-    computes an HDRUNet has an attribute `precision`, which is not the one asked for where that one will not do.
+    computes an HDRUNet has attributes `precision`, which is not the one asked for where that one will not do, and
+    `backend`, whose code it is.
     """
     if not isinstance(network, nn.Module):
         return network
@@ -44,7 +45,7 @@ def place(network: Network, device: torch.device, precision: Precision, backend:
         return fused or _halved(own) or Eager(own)
     if device.type == "cpu":
         asked = openvino.compiled(own, precision) if backend == "openvino" else None
-        return asked or onednn.fused(own, precision) or Eager(own)
+        return asked or cpu.fused(own, precision) or Eager(own)
     return Eager(own)
 
 
@@ -56,6 +57,8 @@ def _halved(network: HDRUNet) -> Network | None:
 
 class Eager:
     """PyTorch's operators, one after the other: signal -> signal, as `place` says."""
+
+    backend = "pytorch"
 
     def __init__(self, network: HDRUNet) -> None:
         self._network = network.to(memory_format=torch.channels_last)

@@ -1,24 +1,58 @@
-"""Parts of the network with oneDNN's fused convolutions: what onednn.py is made of.
+"""Layers of the network in oneDNN's fused convolutions, as PyTorch brings them.
 
-Tensors are (1, C, h, w), channels_last, of the dtype that a part was made with where nothing else is said.
+Bias, activation, product and sum are computed inside the convolution that they follow, so that a feature map crosses
+memory once instead of up to four times. The operators are the ones that torch.compile emits. They are private to
+PyTorch: `cpu.fused` compares their result with the eager network's before it trusts them.
+
+Tensors are (1, C, h, w), channels_last, of the dtype that a layer was made with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .hdrunet import ConditionNetwork, PixelModulation, ResidualBlock, WeightingNetwork
+from .hdrunet import PixelModulation
 
 _ops: Any = torch.ops.mkldnn
 _PACKED_FOR = 128
 """Side of the picture that weights are laid out for. The layout fits any size."""
 
 
+class OneDnn:
+    """Makes the layers, of a dtype."""
+
+    backend = "onednn"
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def convolution(self, conv: nn.Module, after: str = "none") -> Convolution:
+        """A convolution with a bias, and `relu` or `leaky_relu` after it."""
+        return _convolution(conv, after, self.dtype)
+
+    def chain(self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int]) -> Chain:
+        """Convolutions one after the other, and which of their results are asked for."""
+        return Chain([self.convolution(*each) for each in convolutions], kept)
+
+    def narrow(self, conv: nn.Module) -> Convolution:
+        """A convolution that makes R, G and B, float32."""
+        return _convolution(conv, "none", torch.float32)
+
+    def modulation(self, modulation: nn.Module) -> Modulation:
+        """A PixelModulation, or what stands where there is none."""
+        return Modulation(modulation, self.dtype)
+
+    def upsampling(self, conv: nn.Module) -> Upsampling:
+        """A convolution, ReLU and pixel shuffle to twice the size."""
+        return Upsampling(conv, self.dtype)
+
+
 class Convolution:
-    """A convolution with what follows it. Tensors are channels_last, of the dtype of the weights."""
+    """A convolution with what follows it."""
 
     def __init__(self, weight: Tensor, bias: Tensor, stride: int, after: str) -> None:
         padding = [weight.shape[-1] // 2] * 2
@@ -54,39 +88,19 @@ class Convolution:
         return output
 
 
-def convolution(conv: nn.Module, dtype: torch.dtype, after: str = "none", shift: float = 0.0) -> Convolution:
-    """The fused form of a convolution with a bias, to which `shift` is added."""
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    return Convolution(conv.weight.detach().to(dtype), (conv.bias.detach() + shift).to(dtype), conv.stride[0], after)
+class Chain:
+    """Convolutions that follow each other: features -> the results that are kept."""
 
+    def __init__(self, convolutions: list[Convolution], kept: Sequence[int]) -> None:
+        self._convolutions, self._kept = convolutions, kept
 
-class Weighting:
-    """signal -> weights * image, float32"""
-
-    def __init__(self, network: WeightingNetwork, dtype: torch.dtype) -> None:
-        self._hidden = [convolution(each, dtype, "relu") for each in (network.conv1, network.conv2, network.conv3)]
-        self._to_weights = convolution(network.to_weights, torch.float32)
-
-    def __call__(self, signal: Tensor, image: Tensor) -> Tensor:
-        for conv in self._hidden:
-            signal = conv(signal)
-        return self._to_weights.times(signal.float(), image)
-
-
-class Condition:
-    """signal -> conditions of full, half and quarter size"""
-
-    def __init__(self, network: ConditionNetwork, dtype: torch.dtype) -> None:
-        assert network.to_full is not None
-        self._trunk = [convolution(conv, dtype, "leaky_relu") for conv in network.trunk]
-        heads = (network.to_full, network.to_half, network.to_quarter)
-        self._heads = [(convolution(first, dtype, "leaky_relu"), convolution(last, dtype)) for first, last in heads]
-
-    def __call__(self, signal: Tensor) -> list[Tensor]:
-        for conv in self._trunk:
-            signal = conv(signal)
-        return [last(first(signal)) for first, last in self._heads]
+    def __call__(self, features: Tensor) -> list[Tensor]:
+        results = []
+        for index, convolution in enumerate(self._convolutions):
+            features = convolution(features)
+            if index in self._kept:
+                results.append(features)
+        return results
 
 
 class Modulation:
@@ -95,13 +109,11 @@ class Modulation:
     def __init__(self, modulation: nn.Module, dtype: torch.dtype) -> None:
         self._parts = None
         if isinstance(modulation, PixelModulation):
-            # The 1 that the network adds to the scale is in the bias.
-            self._parts = (
-                convolution(modulation.scale1, dtype, "leaky_relu"),
-                convolution(modulation.scale2, dtype, shift=1.0),
-                convolution(modulation.shift1, dtype, "leaky_relu"),
-                convolution(modulation.shift2, dtype),
-            )
+            after = ("leaky_relu", "none") * 2
+            self._parts = [
+                Convolution(weight.to(dtype), bias.to(dtype), 1, each)
+                for weight, bias, each in zip(*modulation_weights(modulation), after, strict=True)
+            ]
 
     def __call__(self, features: Tensor, *condition: Tensor) -> Tensor:
         if self._parts is None:
@@ -111,29 +123,12 @@ class Modulation:
         return shift2.added_to(scaled, shift1(*condition))
 
 
-class Block:
-    """A ResidualBlock: features, condition -> [features]"""
-
-    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
-        assert isinstance(block, ResidualBlock)
-        self._modulation1 = Modulation(block.modulation1, dtype)
-        self._conv1 = convolution(block.conv1, dtype, "relu")
-        self._modulation2, self._conv2 = Modulation(block.modulation2, dtype), convolution(block.conv2, dtype)
-
-    def __call__(self, features: Tensor, *condition: Tensor) -> list[Tensor]:
-        residual = self._conv1(self._modulation1(features, *condition))
-        return [self._conv2.plus(self._modulation2(residual, *condition), features)]
-
-
 class Upsampling:
     """features (1, N, h, w), skip (1, N, 2h, 2w) -> relu(pixel_shuffle(conv(features))) + skip"""
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
-        assert conv.bias is not None
-        self._channels = conv.out_channels // 4
-        # The channels of a pixel lie together, so that the shuffle moves rows of them.
-        order = torch.arange(4 * self._channels).view(self._channels, 4).t().reshape(-1)
-        weight, bias = conv.weight.detach()[order], conv.bias.detach()[order]
+    def __init__(self, conv: nn.Module, dtype: torch.dtype) -> None:
+        weight, bias = weights_by_place(conv)  # so that the shuffle moves rows of channels
+        self._channels = len(bias) // 4
         self._conv = Convolution(weight.to(dtype), bias.to(dtype), 1, "relu")
 
     def __call__(self, features: Tensor, skip: Tensor) -> Tensor:
@@ -142,3 +137,31 @@ class Upsampling:
         others = skip.permute(0, 2, 3, 1).view(height, 2, width, 2, self._channels)
         total = others + shuffled.permute(0, 2, 1, 3, 4)  # in this order: the result is laid out like the first
         return total.view(1, 2 * height, 2 * width, self._channels).permute(0, 3, 1, 2)
+
+
+def _convolution(conv: nn.Module, after: str, dtype: torch.dtype) -> Convolution:
+    assert isinstance(conv, nn.Conv2d)
+    weight, bias = weights_of(conv)
+    return Convolution(weight.to(dtype), bias.to(dtype), conv.stride[0], after)
+
+
+def weights_of(conv: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that has both."""
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    return conv.weight.detach(), conv.bias.detach()
+
+
+def weights_by_place(conv: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution before a pixel shuffle, with the channels of a sample side by side: first those
+    of (0, 0) of each 2x2 samples, then of (0, 1), (1, 0) and (1, 1)."""
+    weight, bias = weights_of(conv)
+    order = torch.arange(len(bias)).view(-1, 4).t().reshape(-1)
+    return weight[order], bias[order]
+
+
+def modulation_weights(modulation: PixelModulation) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and biases of scale1, scale2, shift1 and shift2. The 1 that is added to a scale is in its bias."""
+    parts = (modulation.scale1, modulation.scale2, modulation.shift1, modulation.shift2)
+    weights, biases = zip(*map(weights_of, parts), strict=True)
+    return list(weights), [biases[0], biases[1] + 1, *biases[2:]]

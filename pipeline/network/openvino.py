@@ -55,6 +55,8 @@ class Compiled:
     the features of the last size alone are held on to. Raises ImportError, and what OpenVINO raises.
     """
 
+    backend = "openvino"
+
     def __init__(self, network: HDRUNet, precision: Literal["fp32", "bf16"]) -> None:
         self._openvino, self._network, self.precision = load(), network, precision
         self._core = self._openvino.Core()

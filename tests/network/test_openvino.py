@@ -17,13 +17,13 @@ import torch
 from hdrunet_video.device import cpu_has_bf16
 from hdrunet_video.network import openvino
 from hdrunet_video.network.check import largest_error
+from hdrunet_video.network.cpu import FusedNetwork
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import VARIANTS, HDRUNet, HDRUNetConfig
-from hdrunet_video.network.onednn import FusedNetwork
 from hdrunet_video.network.openvino import Compiled
 from hdrunet_video.network.weights import load_network
 from tests.conftest import needs_openvino
-from tests.network.test_onednn import CONFIGS, a_network, in_float64
+from tests.network.test_cpu import CONFIGS, a_network, in_float64
 
 CPU = torch.device("cpu")
 SMALL = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 1, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import site
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+HAS_KERNELS = (sys.platform, platform.machine()) == ("linux", "x86_64")
 USE = """
 import vapoursynth as vs
 from vapoursynth import core
@@ -64,7 +66,14 @@ def test_install_and_uninstall(environment: Path, checkout: Path, how: tuple[str
     transfer, library = run(environment, "-c", USE).splitlines()
     assert transfer == "16"
     assert Path(library).is_relative_to(packages(environment) / "vapoursynth" / "plugins" / "hdrunet")
-    assert "core.hdrunet of" in run(environment, "-m", "hdrunet_video", "--doctor")
+    said = run(environment, "-m", "hdrunet_video", "--doctor")
+    assert "core.hdrunet of" in said
+    if HAS_KERNELS:
+        assert {path.stem for path in packages(environment).glob("_hdrunet_kernels_*.so")} == {
+            "_hdrunet_kernels_avx2",
+            "_hdrunet_kernels_avx512",
+        }
+        assert "there for this processor" in said
     run(environment, "-m", "pip", "uninstall", "-q", "-y", "hdrunet-video")
     after = {path for path in packages(environment).rglob("*") if path.suffix != ".pyc"}
     assert {path for path in after - before if path.is_file()} == set()
@@ -76,6 +85,8 @@ def test_without_a_compiler(environment: Path, checkout: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | missing, check=True)
     said = done.stdout + done.stderr  # pip passes on what a build says to standard error
     assert "THE VAPOURSYNTH FILTER WAS NOT BUILT" in said
+    if HAS_KERNELS:
+        assert "THE CPU KERNELS WERE NOT BUILT" in said
     assert "apt-get install g++" in said
     assert "hdrunet-video 0." in run(environment, "-m", "hdrunet_video", "--version")
     assert "core.hdrunet was not built" in run(environment, "-m", "hdrunet_video", "--doctor")

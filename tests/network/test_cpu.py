@@ -10,11 +10,15 @@ import torch
 
 from hdrunet_video.device import cpu_has_bf16, resolve_precision
 from hdrunet_video.errors import UsageError
-from hdrunet_video.network import onednn, onednn_layers
+from hdrunet_video.network import cpu, onednn_layers
 from hdrunet_video.network.check import largest_error
+from hdrunet_video.network.cpu import FusedNetwork
+from hdrunet_video.network.cpu_parts import Layers
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
-from hdrunet_video.network.onednn import FusedNetwork
+from hdrunet_video.network.native import kernels
+from hdrunet_video.network.native_layers import Native
+from hdrunet_video.network.onednn_layers import OneDnn
 from hdrunet_video.network.weights import load_network
 
 CPU = torch.device("cpu")
@@ -23,7 +27,12 @@ CONFIGS = {
     "without weighting": HDRUNetConfig(channels=8, condition_channels=8, sft_channels=4, weighting=False),
     "without condition": HDRUNetConfig(channels=8, condition=False),
     "shallow": HDRUNetConfig(channels=5, condition_channels=7, sft_channels=3, blocks=(0, 1, 0)),
+    "of our kernels": HDRUNetConfig(channels=32, condition_channels=16, sft_channels=16, blocks=(1, 1, 1)),
+    "of some of our kernels": HDRUNetConfig(channels=16, condition_channels=8, sft_channels=8, blocks=(1, 1, 1)),
 }
+FLOAT32: dict[str, Layers] = {"onednn": OneDnn(torch.float32)}
+if (found := kernels()) is not None:
+    FLOAT32["ours"] = Native(found)
 SIZES = [(1, 1), (3, 5), (8, 8), (37, 50), (4, 131), (66, 2)]
 
 
@@ -48,46 +57,50 @@ def in_float64(network: HDRUNet, picture: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_equals_float64(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("layers", FLOAT32)
+def test_equals_float64(layers: str, name: str, size: tuple[int, int]) -> None:
     network, picture = a_network(CONFIGS[name]), torch.rand(1, 3, *size)
     expected = in_float64(network, picture)
-    found = FusedNetwork(network)(picture)
+    found = FusedNetwork(network, FLOAT32[layers])(picture)
     assert found.shape == picture.shape
     assert found.dtype == torch.float32
     assert float((found - expected).abs().max()) < 1e-5 * max(1.0, float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_tiles_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, picture = FusedNetwork(a_network(CONFIGS[name])), torch.rand(1, 3, 150, 211)
+@pytest.mark.parametrize("layers", FLOAT32)
+def test_tiles_change_nothing(layers: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, picture = FusedNetwork(a_network(CONFIGS[name]), FLOAT32[layers]), torch.rand(1, 3, 150, 211)
     whole = network(picture)
-    monkeypatch.setattr(onednn, "_SAMPLES", 1)  # as small as tiles get
+    monkeypatch.setattr(cpu, "_SAMPLES", 1)  # as small as tiles get
     assert torch.allclose(network(picture), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tiles_change_nothing_of_the_papers_network(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But roundings, where oneDNN takes other code for other sizes."""
-    network, picture = FusedNetwork(load_network(), dtype), torch.rand(1, 3, 61, 75)
+@pytest.mark.parametrize("layers", [*FLOAT32.values(), OneDnn(torch.bfloat16)], ids=[*FLOAT32, "bf16"])
+def test_tiles_change_nothing_of_the_papers_network(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But roundings, where oneDNN takes other code for other sizes and the tiles of our kernels lie elsewhere."""
+    network, picture = FusedNetwork(load_network(), layers), torch.rand(1, 3, 61, 75)
     whole = network(picture)
-    monkeypatch.setattr(onednn, "_SAMPLES", 1)
-    torch.testing.assert_close(network(picture), whole, rtol=0, atol=1e-5 if dtype is torch.float32 else 0.01)
+    monkeypatch.setattr(cpu, "_SAMPLES", 1)
+    torch.testing.assert_close(network(picture), whole, rtol=0, atol=1e-5 if layers.dtype is torch.float32 else 0.01)
 
 
-def test_the_bundled_weights_in_fp32() -> None:
+@pytest.mark.parametrize("layers", FLOAT32)
+def test_the_bundled_weights_in_fp32(layers: str) -> None:
     network = load_network()
-    assert largest_error(FusedNetwork(network), network, CPU) < 0.02  # of a 10-bit code
+    assert largest_error(FusedNetwork(network, FLOAT32[layers]), network, CPU) < 0.02  # of a 10-bit code
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="needs a CPU with bf16")
 def test_the_bundled_weights_in_bf16() -> None:
     network = load_network()
-    error = largest_error(FusedNetwork(network, torch.bfloat16), network, CPU)
+    error = largest_error(FusedNetwork(network, OneDnn(torch.bfloat16)), network, CPU)
     assert 0.05 < error < 10.0
 
 
-def test_several_threads_at_once() -> None:
-    network = FusedNetwork(a_network(CONFIGS["whole"]))
+@pytest.mark.parametrize("layers", FLOAT32)
+def test_several_threads_at_once(layers: str) -> None:
+    network = FusedNetwork(a_network(CONFIGS["of our kernels"]), FLOAT32[layers])
     pictures = [torch.rand(1, 3, 20 + index, 33) for index in range(8)]
     expected = [network(picture) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:

@@ -1,8 +1,6 @@
-"""The network on a CPU: oneDNN's fused convolutions, on pieces of the picture that stay in the caches.
+"""The network on a CPU: fused layers, on pieces of the picture that stay in the caches.
 
-Bias, activation, product and sum are computed inside the convolution that they follow, so that a feature map crosses
-memory once instead of up to four times. The operators are the ones that torch.compile emits. They are private to
-PyTorch: `forward.place` compares their result with the eager network's before it trusts them.
+The layers are our kernels (native.py) where they were built and have the layer in float32, else oneDNN's.
 
 Between its steps the picture is whole, within a step it is in tiles. A tile is computed with the few samples around it
 that the step's convolutions see, so that the result is exact, as in tiles.py, for less than tiles of the whole network.
@@ -12,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -20,8 +19,11 @@ import torch
 from torch import Tensor
 
 from .check import believed
+from .cpu_parts import Block, Condition, Layers, Weighting
 from .hdrunet import HDRUNet, pad_to_multiple
-from .onednn_layers import Block, Condition, Modulation, Upsampling, Weighting, convolution
+from .native import kernels
+from .native_layers import Native
+from .onednn_layers import OneDnn
 from .tiles import Network
 
 TOLERANCE = {"fp32": 0.05, "bf16": 16.0}
@@ -39,38 +41,47 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     warning in the log unless the network's configuration is the reason."""
     if network.config.condition and network.config.modulation != "spatial":
         return None
+    own = kernels() if precision == "fp32" else None
+    if own is not None:
+        otherwise = "the kernels of this package cannot be used on this CPU, going on with oneDNN's"
+        made = partial(FusedNetwork, network, Native(own))
+        if (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)) is not None:
+            return fused
     otherwise = f"{precision} cannot be fused on this CPU, going on with PyTorch's operators in fp32"
-    made = partial(FusedNetwork, network, _DTYPES[precision])
+    made = partial(FusedNetwork, network, OneDnn(_DTYPES[precision]))
     return believed(made, network, TOLERANCE[precision], _log, otherwise)
 
 
 class FusedNetwork:
     """(1, 3, H, W) float32 signal -> (1, 3, H, W) float32 signal, what HDRUNet.forward computes, for inference.
 
-    network: one without modulation, or with the `spatial` one; on the CPU. dtype: float32, or bfloat16 for all but the
-    two last convolutions and the sum. From any number of threads. Raises what PyTorch raises where it has no oneDNN.
+    network: one without modulation, or with the `spatial` one; on the CPU. layers: of float32, or of bfloat16 for all
+    but the two last convolutions and the sum. From any number of threads; feature maps are kept for the next picture of
+    the same size. Raises what PyTorch raises where it has no oneDNN.
     """
 
-    def __init__(self, network: HDRUNet, dtype: torch.dtype = torch.float32) -> None:
-        self._dtype, self._channels = dtype, network.config.channels
-        self.precision = "fp32" if dtype is torch.float32 else "bf16"
-        self._weighting = None if network.weighting is None else Weighting(network.weighting, dtype)
-        self._condition = None if network.condition is None else Condition(network.condition, dtype)
+    def __init__(self, network: HDRUNet, layers: Layers) -> None:
+        self._dtype, self._channels = layers.dtype, network.config.channels
+        self.backend = layers.backend
+        self.precision = "fp32" if layers.dtype is torch.float32 else "bf16"
+        self._weighting = None if network.weighting is None else Weighting(network.weighting, layers)
+        self._condition = None if network.condition is None else Condition(network.condition, layers)
         channels = 0 if network.condition is None else network.config.sft_channels
         self._conditions = [(channels, size) for size in (4, 2, 1)]
-        self._stem = convolution(network.stem, dtype, "relu")
-        self._stem_modulation = Modulation(network.stem_modulation, dtype)
-        self._encode_full = convolution(network.encode_full, dtype, "relu")
-        self._down_half = convolution(network.down_half, dtype, "relu")
-        self._encoder = [Block(block, dtype) for block in network.encoder]
-        self._down_quarter = convolution(network.down_quarter, dtype, "relu")
-        self._bottleneck = [Block(block, dtype) for block in network.bottleneck]
-        self._up_half = Upsampling(network.up_half, dtype)
-        self._decoder = [Block(block, dtype) for block in network.decoder]
-        self._up_full = Upsampling(network.up_full, dtype)
-        self._tail_modulation = Modulation(network.tail_modulation, dtype)
-        self._decode_full = convolution(network.decode_full, dtype, "relu")
-        self._to_rgb = convolution(network.to_rgb, torch.float32)
+        self._stem = layers.chain([(network.stem, "relu")], [0])
+        self._stem_modulation = layers.modulation(network.stem_modulation)
+        self._encode_full = layers.convolution(network.encode_full, "relu")
+        self._down_half = layers.convolution(network.down_half, "relu")
+        self._encoder = [Block(block, layers) for block in network.encoder]
+        self._down_quarter = layers.convolution(network.down_quarter, "relu")
+        self._bottleneck = [Block(block, layers) for block in network.bottleneck]
+        self._up_half = layers.upsampling(network.up_half)
+        self._decoder = [Block(block, layers) for block in network.decoder]
+        self._up_full = layers.upsampling(network.up_full)
+        self._tail_modulation = layers.modulation(network.tail_modulation)
+        self._decode_full = layers.convolution(network.decode_full, "relu")
+        self._to_rgb = layers.narrow(network.to_rgb)
+        self._free: list[_Maps] = []
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -83,30 +94,47 @@ class FusedNetwork:
     def __call__(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, HDRUNet.MULTIPLE).contiguous(memory_format=torch.channels_last)
-        n, picture = self._channels, _Picture(image, self._dtype)
-        kept, full, half = picture.map(3, 4, torch.float32), picture.map(n, 4), picture.map(n, 2)
+        maps = self._maps_for(image.shape[-2] // 4, image.shape[-1] // 4)
+        n, kept = self._channels, torch.empty_like(image)
+        full, half = maps.map("full", n, 4), maps.map("half", n, 2)
         # Lists of one, or empty where nothing is steered by a condition.
-        of_full, of_half, of_quarter = ([picture.map(each, size)] if each else [] for each, size in self._conditions)
-        picture.in_tiles(self._describe, [image], [kept, full, half, *of_full, *of_half, *of_quarter], 4, 1)
+        of_full, of_half, of_quarter = (
+            [maps.map(f"condition {size}", channels, size)] if channels else [] for channels, size in self._conditions
+        )
+        maps.in_tiles(self._describe, [image], [kept, full, half, *of_full, *of_half, *of_quarter], 4, 1)
 
-        encoded, quarter = picture.map(n, 2), picture.map(n, 1)
-        picture.in_tiles(self._encode, [half, *of_half], [encoded, quarter], 2, len(self._encoder) + 1)
+        encoded, quarter = maps.map("encoded", n, 2), maps.map("quarter", n, 1)
+        maps.in_tiles(self._encode, [half, *of_half], [encoded, quarter], 2, len(self._encoder) + 1)
         features = quarter
-        for block in self._bottleneck:
-            output = picture.map(n, 1)
-            picture.in_tiles(block, [features, *of_quarter], [output], 1, 2)
+        for index, block in enumerate(self._bottleneck):
+            output = maps.map(f"bottleneck {index % 2}", n, 1)
+            maps.in_tiles(block, [features, *of_quarter], [output], 1, 2)
             features = output
         features = features + quarter
-        picture.in_tiles(self._widen, [features, encoded, *of_half], [half], 2, len(self._decoder) + 1)
-        picture.in_tiles(self._finish, [half, full, kept, *of_full], [kept], 4, 1)
+        maps.in_tiles(self._widen, [features, encoded, *of_half], [half], 2, len(self._decoder) + 1)
+        maps.in_tiles(self._finish, [half, full, kept, *of_full], [kept], 4, 1)
+        self._free.append(maps)
         return kept[..., :height, :width]
+
+    def release(self) -> None:
+        """Gives back the memory that is kept for the next picture."""
+        self._free.clear()
+
+    def _maps_for(self, rows: int, columns: int) -> _Maps:
+        """Those of an earlier picture: fresh memory comes from the system page by page, in a tenth of the time that
+        the network takes."""
+        with suppress(IndexError):
+            while (maps := self._free.pop()).size != (rows, columns):
+                pass
+            return maps
+        return _Maps(rows, columns, self._dtype)
 
     def _describe(self, image: Tensor) -> list[Tensor]:
         """signal -> weights * signal, features of full and of half size, the conditions."""
         signal = image.to(self._dtype)
         kept = image if self._weighting is None else self._weighting(signal, image)
         conditions = [] if self._condition is None else self._condition(signal)
-        full = self._stem_modulation(self._stem(signal), *conditions[:1])
+        full = self._stem_modulation(*self._stem(signal), *conditions[:1])
         full = self._encode_full(full)
         return [kept, full, self._down_half(full), *conditions]
 
@@ -126,16 +154,24 @@ class FusedNetwork:
         return [self._to_rgb.plus(self._decode_full(features).float(), kept)]
 
 
-class _Picture:
+class _Maps:
     """Feature maps of one picture, and steps on them in tiles. Places are counted in cells: 4x4 pixels."""
 
-    def __init__(self, image: Tensor, dtype: torch.dtype) -> None:
-        self._rows, self._columns, self._dtype = image.shape[-2] // 4, image.shape[-1] // 4, dtype
+    def __init__(self, rows: int, columns: int, dtype: torch.dtype) -> None:
+        self._rows, self._columns, self._dtype = rows, columns, dtype
+        self._maps: dict[str, Tensor] = {}
 
-    def map(self, channels: int, size: int, dtype: torch.dtype | None = None) -> Tensor:
-        """A feature map with size x size samples a cell, not filled."""
-        shape = (1, channels, size * self._rows, size * self._columns)
-        return torch.empty(shape, dtype=dtype or self._dtype, memory_format=torch.channels_last)
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._rows, self._columns
+
+    def map(self, name: str, channels: int, size: int) -> Tensor:
+        """A feature map with size x size samples a cell, with whatever it held before."""
+        if name not in self._maps:
+            shape = (1, channels, size * self._rows, size * self._columns)
+            self._maps[name] = torch.empty(shape, dtype=self._dtype, memory_format=torch.channels_last)
+        return self._maps[name]
 
     def in_tiles(
         self, step: Callable[..., list[Tensor]], inputs: list[Tensor], outputs: list[Tensor], size: int, halo: int

@@ -1,0 +1,114 @@
+"""Parts of the network made of the layers that a CPU computes: what cpu.py is made of.
+
+Tensors are (1, C, h, w), channels_last, of the dtype of the layers where nothing else is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .hdrunet import ConditionNetwork, ResidualBlock, WeightingNetwork
+
+Modulating = Callable[..., Tensor]
+"""(1, N, h, w) and further tensors -> (1, N, h, w)."""
+Chaining = Callable[[Tensor], list[Tensor]]
+
+
+class Convolving(Protocol):
+    """A convolution with a bias and what follows it, as a layer."""
+
+    def __call__(self, features: Tensor) -> Tensor: ...
+
+    def plus(self, features: Tensor, others: Tensor) -> Tensor:
+        """The same + others."""
+        ...
+
+
+class Narrowing(Protocol):
+    """A convolution that makes R, G and B, as a layer; float32 all through."""
+
+    def plus(self, features: Tensor, others: Tensor) -> Tensor:
+        """conv(features) + others"""
+        ...
+
+    def times(self, features: Tensor, factors: Tensor) -> Tensor:
+        """conv(features) * factors"""
+        ...
+
+
+class Layers(Protocol):
+    """Makes the layers that take most of the time."""
+
+    backend: str
+    """Whose code the layers are: `ours` or `onednn`."""
+    dtype: torch.dtype
+    """float32 or bfloat16, of all that is not said to be in another."""
+
+    def convolution(self, conv: nn.Module, after: str = "none") -> Convolving:
+        """A convolution with a bias, and `relu` or `leaky_relu` after it."""
+        ...
+
+    def chain(self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int]) -> Chaining:
+        """Convolutions one after the other, and which of their results are asked for."""
+        ...
+
+    def narrow(self, conv: nn.Module) -> Narrowing:
+        """A convolution that makes R, G and B, float32."""
+        ...
+
+    def modulation(self, modulation: nn.Module) -> Modulating:
+        """Of a PixelModulation: features, condition -> features. Of what stands where there is none: the features."""
+        ...
+
+    def upsampling(self, conv: nn.Module) -> Modulating:
+        """features (1, N, h, w), skip (1, N, 2h, 2w) -> relu(pixel_shuffle(conv(features))) + skip"""
+        ...
+
+
+class Weighting:
+    """signal -> weights * image, float32"""
+
+    def __init__(self, network: WeightingNetwork, layers: Layers) -> None:
+        self._first = layers.chain([(network.conv1, "relu")], [0])
+        self._second = layers.convolution(network.conv2, "relu")
+        self._third = layers.chain([(network.conv3, "relu")], [0])
+        self._to_weights = layers.narrow(network.to_weights)
+
+    def __call__(self, signal: Tensor, image: Tensor) -> Tensor:
+        (features,) = self._first(signal)
+        (features,) = self._third(self._second(features))
+        return self._to_weights.times(features.float(), image)
+
+
+class Condition:
+    """signal -> conditions of full, half and quarter size"""
+
+    def __init__(self, network: ConditionNetwork, layers: Layers) -> None:
+        assert network.to_full is not None
+        trunk = [(conv, "leaky_relu") for conv in network.trunk]
+        full = [(network.to_full[0], "leaky_relu"), (network.to_full[1], "none")]
+        self._trunk_and_full = layers.chain([*trunk, *full], [len(trunk) - 1, len(trunk) + len(full) - 1])
+        heads = (network.to_half, network.to_quarter)
+        self._heads = [(layers.convolution(first, "leaky_relu"), layers.convolution(last)) for first, last in heads]
+
+    def __call__(self, signal: Tensor) -> list[Tensor]:
+        features, full = self._trunk_and_full(signal)
+        return [full, *(last(first(features)) for first, last in self._heads)]
+
+
+class Block:
+    """A ResidualBlock: features, condition -> [features]"""
+
+    def __init__(self, block: nn.Module, layers: Layers) -> None:
+        assert isinstance(block, ResidualBlock)
+        self._modulation1 = layers.modulation(block.modulation1)
+        self._conv1 = layers.convolution(block.conv1, "relu")
+        self._modulation2, self._conv2 = layers.modulation(block.modulation2), layers.convolution(block.conv2)
+
+    def __call__(self, features: Tensor, *condition: Tensor) -> list[Tensor]:
+        residual = self._conv1(self._modulation1(features, *condition))
+        return [self._conv2.plus(self._modulation2(residual, *condition), features)]

@@ -1,0 +1,238 @@
+"""Our kernels for the CPU, in C++ (native/): the convolutions and modulations that take most of a frame's time.
+
+setup.py builds them where there is a compiler, as one library for each set of instructions, next to this package. They
+use the threads that torch has. Tensors here are (1, C, h, w), channels_last, float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_LIBRARY = "_hdrunet_kernels_"
+_MULTIPLE = 16
+"""Channels come in vectors."""
+_LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
+_log = logging.getLogger(__name__)
+_AFTER = {"none": 0, "relu": 1, "leaky_relu": 2}
+
+
+class _Winograd(ctypes.Structure):
+    """Winograd of native/winograd.h."""
+
+    _fields_ = (
+        ("input", _POINTER),
+        *((name, _LONG) for name in ("height", "width", "channels", "outputs")),
+        *((name, _POINTER) for name in ("packed", "added", "result")),
+        *((name, _LONG) for name in ("rectify", "shuffled")),
+    )
+
+
+class _Modulation(ctypes.Structure):
+    """Modulation of native/modulation.h."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("features", "condition")),
+        *((name, _LONG) for name in ("pixels", "channels", "inputs")),
+        *((name, _POINTER) for name in ("packed", "result")),
+    )
+
+
+class _Layer(ctypes.Structure):
+    """Layer of native/chain.h."""
+
+    _fields_ = (
+        *((name, _LONG) for name in ("inputs", "outputs", "after")),
+        *((name, _POINTER) for name in ("packed", "result")),
+    )
+
+
+class _Chain(ctypes.Structure):
+    """Chain of native/chain.h."""
+
+    _fields_ = (
+        ("input", _POINTER),
+        *((name, _LONG) for name in ("height", "width", "channels", "side")),
+        ("layers", ctypes.POINTER(_Layer)),
+        ("count", _LONG),
+    )
+
+
+class _Narrow(ctypes.Structure):
+    """Narrow of native/narrow.h."""
+
+    _fields_ = (
+        ("input", _POINTER),
+        *((name, _LONG) for name in ("height", "width", "channels", "side")),
+        *((name, _POINTER) for name in ("packed", "added", "factors", "result")),
+    )
+
+
+_TASKS = {"winograd": _Winograd, "modulation": _Modulation, "chain": _Chain, "narrow": _Narrow}
+"""hdrunet_* and hdrunet_*_scratch of native/kernels.h."""
+
+
+class Packed(NamedTuple):
+    """The weights of a convolution, as a kernel takes them."""
+
+    values: Tensor
+    channels: int
+    side: int
+    outputs: int
+
+    @property
+    def address(self) -> int:
+        """Of the values."""
+        return self.values.data_ptr()
+
+
+class Layer(NamedTuple):
+    """A convolution of a chain."""
+
+    packed: Packed
+    """By `pack("layer", ...)`."""
+    after: str
+    """`none`, `relu` or `leaky_relu`."""
+    kept: bool
+    """Whether its result is asked for."""
+
+
+class Kernels:
+    """The kernels for one set of instructions, from any number of threads."""
+
+    def __init__(self, library: ctypes.CDLL, parallel: object) -> None:
+        """parallel: GOMP_parallel of the OpenMP that torch computes with. Raises AttributeError for a library that
+        is not this version's."""
+        self._parallel, self._library = ctypes.cast(parallel, _POINTER), library  # type: ignore[arg-type]
+        for name in ("winograd", "layer", "narrow"):
+            self._declare(f"packed_{name}", _LONG, [_LONG] * 3)
+            self._declare(f"pack_{name}", None, [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER])
+        self._declare("packed_modulation", _LONG, [_LONG] * 2)
+        self._declare("pack_modulation", None, [_POINTER * 4, _POINTER * 4, _LONG, _LONG, _POINTER])
+        for name, task in _TASKS.items():
+            self._declare(f"{name}_scratch", _LONG, [ctypes.POINTER(task)])
+            self._declare(name, None, [ctypes.POINTER(task), _POINTER, _LONG, _POINTER])
+
+    @staticmethod
+    def fit(*channels: int) -> bool:
+        """Whether there are kernels for these numbers of channels."""
+        return all(count % _MULTIPLE == 0 for count in channels)
+
+    def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
+        """(N, C, side, side) and (N) float32, as a kernel takes them: `winograd` 3x3, `layer` 1x1 and 3x3, `narrow` the
+        same with three outputs."""
+        weight, bias = weight.contiguous(), bias.contiguous()
+        outputs, channels, side, _ = weight.shape
+        shape = channels, side, outputs
+        values = torch.empty(getattr(self._library, f"hdrunet_packed_{kernel}")(*shape), dtype=torch.float32)
+        pack = getattr(self._library, f"hdrunet_pack_{kernel}")
+        pack(weight.data_ptr(), bias.data_ptr(), *shape, values.data_ptr())
+        return Packed(values, *shape)
+
+    def winograd(
+        self, features: Tensor, packed: Packed, *, rectify: bool, shuffled: bool = False, added: Tensor | None = None
+    ) -> Tensor:
+        """3x3, stride 1, padded by zeros: (1, C, h, w) -> (1, N, h, w), where asked for through a ReLU first and then
+        added to. shuffled: (1, N/4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
+        2x2 samples, one after the other."""
+        _, channels, height, width = features.shape
+        shape = (packed.outputs // 4, 2 * height, 2 * width) if shuffled else (packed.outputs, height, width)
+        features, added, result = _dense(features), None if added is None else _dense(added), _empty(*shape)
+        task = _Winograd(
+            *(features.data_ptr(), height, width, channels, packed.outputs, packed.address),
+            *(None if added is None else added.data_ptr(), result.data_ptr(), rectify, shuffled),
+        )
+        self._run("winograd", task)
+        return result
+
+    def pack_modulation(self, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Weights and biases of scale1, scale2, shift1 and shift2, 1x1 convolutions, as `modulate` takes them."""
+        channels, inputs = weights[1].shape[:2]
+        packed = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs), dtype=torch.float32)
+        held = [[each.contiguous() for each in tensors] for tensors in (weights, biases)]
+        pointers = ((_POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
+        self._library.hdrunet_pack_modulation(*pointers, channels, inputs, packed.data_ptr())
+        return packed
+
+    def modulate(self, features: Tensor, condition: Tensor, packed: Tensor) -> Tensor:
+        """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
+        (1, N, h, w), (1, S, h, w) -> (1, N, h, w)."""
+        features, condition, result = _dense(features), _dense(condition), _empty(*features.shape[1:])
+        shape = features[0, 0].numel(), features.shape[1], condition.shape[1]
+        pointers = features.data_ptr(), condition.data_ptr()
+        self._run("modulation", _Modulation(*pointers, *shape, packed.data_ptr(), result.data_ptr()))
+        return result
+
+    def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
+        """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w) -> (1, N, h, w) of
+        each that is kept."""
+        _, channels, height, width = features.shape
+        side = layers[0].packed.side
+        results = [_empty(layer.packed.outputs, height, width) if layer.kept else None for layer in layers]
+        if side == 1:
+            height, width = 1, height * width
+        else:
+            features = F.pad(features, (1, 1, 1, 1))
+        features = _dense(features)
+        steps = (_Layer * len(layers))()
+        for step, (packed, after, _), result in zip(steps, layers, results, strict=True):
+            step.inputs, step.outputs = packed.channels * packed.side**2, packed.outputs
+            step.after, step.packed = _AFTER[after], packed.address
+            step.result = None if result is None else result.data_ptr()
+        self._run("chain", _Chain(features.data_ptr(), height, width, channels, side, steps, len(layers)))
+        return [result for result in results if result is not None]
+
+    def narrow(
+        self, features: Tensor, packed: Packed, *, added: Tensor | None = None, factors: Tensor | None = None
+    ) -> Tensor:
+        """A convolution with three outputs, padded by zeros, its result times `factors` plus `added`:
+        (1, C, h, w) -> (1, 3, h, w)."""
+        _, channels, height, width = features.shape
+        features, result = _dense(features), _empty(3, height, width)
+        others = [None if each is None else _dense(each) for each in (added, factors)]
+        pointers = (None if each is None else each.data_ptr() for each in others)
+        shape = height, width, channels, packed.side
+        self._run("narrow", _Narrow(features.data_ptr(), *shape, packed.address, *pointers, result.data_ptr()))
+        return result
+
+    def _declare(self, name: str, result: Any, arguments: list[Any]) -> None:
+        function = getattr(self._library, f"hdrunet_{name}")
+        function.restype, function.argtypes = result, arguments
+
+    def _run(self, name: str, task: ctypes.Structure) -> None:
+        threads, asked = torch.get_num_threads(), ctypes.byref(task)
+        size = threads * getattr(self._library, f"hdrunet_{name}_scratch")(asked)
+        scratch = torch.empty(size, dtype=torch.float32)
+        getattr(self._library, f"hdrunet_{name}")(asked, scratch.data_ptr(), threads, self._parallel)
+
+
+@cache
+def kernels(instructions: str | None = None) -> Kernels | None:
+    """Those for a set of instructions, by default that which torch uses here. None where they were not built, where
+    there are none for it, and where torch has threads of another kind."""
+    found = find_spec(_LIBRARY + (instructions or torch.backends.cpu.get_cpu_capability().lower()))
+    parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    if found is None or found.origin is None or parallel is None:
+        return None
+    try:
+        return Kernels(ctypes.CDLL(found.origin), parallel)
+    except (OSError, AttributeError) as error:
+        _log.warning("the kernels of this package cannot be loaded, going on with oneDNN's: %s", error)
+        return None
+
+
+def _empty(channels: int, height: int, width: int) -> Tensor:
+    return torch.empty((1, channels, height, width), dtype=torch.float32, memory_format=torch.channels_last)
+
+
+def _dense(features: Tensor) -> Tensor:
+    if features.dtype != torch.float32:
+        raise TypeError(f"the kernels take float32, not {features.dtype}")
+    return features.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,41 @@
+// The kernels as Python calls them (native.py): one library for each set of instructions, with the same names in all.
+// All sizes are in floats. Nothing of a standard library is included, as it would be compiled for these instructions too
+// and a linker may take that for the rest of a process.
+#pragma once
+
+#include "chain.h"
+#include "modulation.h"
+#include "narrow.h"
+#include "winograd.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+// What a convolution's weights, (outputs, channels, side, side) and (outputs), are packed into.
+#define PACKING(kind)                                                                                                  \
+  EXPORT long hdrunet_packed_##kind(long channels, long side, long outputs) {                                          \
+    return packed_##kind##_size(channels, side, outputs);                                                              \
+  }                                                                                                                    \
+  EXPORT void hdrunet_pack_##kind(const float *weight, const float *bias, long channels, long side, long outputs,     \
+                                  float *packed) {                                                                     \
+    pack_##kind(weight, bias, channels, side, outputs, packed);                                                        \
+  }
+PACKING(winograd)
+PACKING(layer)
+PACKING(narrow)
+
+EXPORT long hdrunet_packed_modulation(long channels, long inputs) { return packed_modulation_size(channels, inputs); }
+EXPORT void hdrunet_pack_modulation(const float *const (*weights)[4], const float *const (*biases)[4], long channels,
+                                    long inputs, float *packed) {
+  pack_modulation(*weights, *biases, channels, inputs, packed);
+}
+
+// What is computed, by as many threads, each of which needs some memory.
+#define KERNEL(kind, Task)                                                                                             \
+  EXPORT long hdrunet_##kind##_scratch(const Task *task) { return kind##_scratch_size(*task); }                        \
+  EXPORT void hdrunet_##kind(const Task *task, float *scratch, long threads, Parallel parallel) {                      \
+    compute_##kind(*task, scratch, threads, parallel);                                                                 \
+  }
+KERNEL(winograd, Winograd)
+KERNEL(modulation, Modulation)
+KERNEL(chain, Chain)
+KERNEL(narrow, Narrow)

@@ -1,0 +1,108 @@
+// The spatial feature transform of a network's features: four 1x1 convolutions, a product and a sum in one go.
+#pragma once
+
+#include "product.h"
+#include "team.h"
+
+namespace {
+
+constexpr long PIXELS = 96; // of an item of work: its intermediate results stay in the first cache
+
+// result[pixel] = features[pixel] * scale(condition[pixel]) + shift(condition[pixel]), pixel by pixel. scale and shift
+// are: inputs -> inputs, leaky ReLU with a slope of 0.1, inputs -> channels.
+struct Modulation {
+  const float *features, *condition;
+  long pixels, channels, inputs;
+  const float *packed; // by pack_modulation
+  float *result;
+};
+
+long packed_modulation_size(long channels, long inputs) {
+  return 2 * inputs * (1 + inputs) + 2 * channels * (1 + inputs);
+}
+
+// (outputs, inputs) and (outputs) of scale1, scale2, shift1 and shift2. Packed: the biases and the packed matrix of both first ones side by side;
+// then of the second of scale; then of the second of shift.
+void pack_modulation(const float *const (&weights)[4], const float *const (&biases)[4], long channels, long inputs,
+                     float *packed) {
+  for (int index = 0; index < 4; index += 2)
+    for (long n = 0; n < inputs; ++n) *packed++ = biases[index][n];
+  packed = pack(packed, inputs, 2 * inputs, [&](long k, long column) {
+    return column < inputs ? weights[0][column * inputs + k] : weights[2][(column - inputs) * inputs + k];
+  });
+  for (int index = 1; index < 4; index += 2) {
+    for (long n = 0; n < channels; ++n) *packed++ = biases[index][n];
+    packed = pack(packed, inputs, channels, [&](long k, long column) { return weights[index][column * inputs + k]; });
+  }
+}
+
+// hidden = leaky(condition * both first ones)
+struct First {
+  const float *condition, *packed;
+  long inputs;
+  float *hidden;
+
+  template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
+    Lanes sums[rows][vectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = load(packed + column + v * LANES);
+    }
+    multiply_add(condition + row * inputs, inputs, packed + 2 * inputs + column * inputs, inputs, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v)
+        store(hidden + (row + r) * 2 * inputs + column + v * LANES, leaky(sums[r][v]));
+    }
+  }
+};
+
+// result = features * (hidden * second of scale) + hidden * second of shift
+struct Second {
+  const float *hidden, *features, *packed_scale, *packed_shift;
+  long inputs, channels;
+  float *result;
+
+  template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
+    Lanes sums[rows][vectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = load(packed_scale + column + v * LANES);
+    }
+    const float *left = hidden + row * 2 * inputs;
+    multiply_add(left, 2 * inputs, packed_scale + channels + column * inputs, inputs, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v)
+        sums[r][v] = sums[r][v] * load(features + (row + r) * channels + column + v * LANES) +
+                     load(packed_shift + column + v * LANES);
+    }
+    multiply_add(left + inputs, 2 * inputs, packed_shift + channels + column * inputs, inputs, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) store(result + (row + r) * channels + column + v * LANES, sums[r][v]);
+    }
+  }
+};
+
+long modulation_scratch_size(const Modulation &task) { return PIXELS * 2 * task.inputs; }
+
+// scratch: modulation_scratch_size floats for each thread.
+void compute_modulation(const Modulation &m, float *scratch, long threads, Parallel parallel) {
+  const float *scale = m.packed + 2 * m.inputs * (1 + m.inputs), *shift = scale + m.channels * (1 + m.inputs);
+  share((m.pixels + PIXELS - 1) / PIXELS, threads, parallel, [&](long item, long worker) {
+    const long first = item * PIXELS, count = m.pixels - first < PIXELS ? m.pixels - first : PIXELS;
+    float *hidden = scratch + worker * modulation_scratch_size(m);
+    in_registers(count, 2 * m.inputs, First{m.condition + first * m.inputs, m.packed, m.inputs, hidden});
+    in_registers(count, m.channels,
+                 Second{hidden, m.features + first * m.channels, scale, shift, m.inputs, m.channels,
+                        m.result + first * m.channels});
+  });
+}
+
+} // namespace

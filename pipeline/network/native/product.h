@@ -1,0 +1,68 @@
+// Few rows times a matrix, with the sums in registers: what all kernels here are made of.
+//
+// A matrix of `depth` x `columns` floats is packed in panels of a few vectors of columns: panel by panel, and in a panel row
+// by row.
+#pragma once
+
+#include "lanes.h"
+
+namespace {
+
+#if LANES == 16
+constexpr int ROWS = 6, VECTORS = 4; // 24 sums, 4 vectors of the matrix: of 32 registers
+#else
+constexpr int ROWS = 6, VECTORS = 2; // 12 sums, 2 vectors of the matrix: of 16 registers
+#endif
+
+// The widest panel that divides the columns, in vectors.
+ALWAYS_INLINE int panel_of(long columns) {
+  for (int vectors = VECTORS; vectors > 1; vectors /= 2)
+    if (columns % (vectors * LANES) == 0) return vectors;
+  return 1;
+}
+
+// sums[row] += rows[row][0..depth] * panel
+template <int rows, int vectors>
+ALWAYS_INLINE void multiply_add(const float *left, long pitch, const float *panel, long depth,
+                                Lanes (&sums)[rows][vectors]) {
+  for (long k = 0; k < depth; ++k) {
+    Lanes right[vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) right[v] = load(panel + (k * vectors + v) * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] += left[r * pitch + k] * right[v];
+    }
+  }
+}
+
+template <int vectors, typename Step> ALWAYS_INLINE void in_panels(long count, long columns, const Step &step) {
+  long row = 0;
+  for (; row + ROWS <= count; row += ROWS)
+    for (long column = 0; column < columns; column += vectors * LANES) step.template run<ROWS, vectors>(row, column);
+  for (; row < count; ++row)
+    for (long column = 0; column < columns; column += vectors * LANES) step.template run<1, vectors>(row, column);
+}
+
+// step.template run<rows, vectors>(row, column) for all of a result of `count` rows and `columns` columns.
+template <typename Step> ALWAYS_INLINE void in_registers(long count, long columns, const Step &step) {
+  const int vectors = panel_of(columns);
+  if (vectors == VECTORS)
+    in_panels<VECTORS>(count, columns, step);
+  else if (vectors == VECTORS / 2)
+    in_panels<VECTORS / 2>(count, columns, step);
+  else
+    in_panels<1>(count, columns, step);
+}
+
+// matrix(k, column) of depth x columns, packed; returns the end.
+template <typename Matrix> float *pack(float *to, long depth, long columns, const Matrix &matrix) {
+  const long panel = panel_of(columns) * LANES;
+  for (long first = 0; first < columns; first += panel)
+    for (long k = 0; k < depth; ++k)
+      for (long column = first; column < first + panel; ++column) *to++ = matrix(k, column);
+  return to;
+}
+
+} // namespace
