@@ -83,7 +83,7 @@ def _kernels() -> Iterator[Finding]:
     from .network.native import kernels
 
     there = kernels() is not None
-    text = "there for this processor" if there else "not there: oneDNN's take about twice the time"
+    text = "there for this processor" if there else "not there: in fp32 oneDNN's take about twice the time"
     hint = "On Linux and x86-64: install a C++17 compiler (Debian: apt-get install g++), then this package again."
     yield Finding("cpu kernels", there, text, hint, optional=True)
 

@@ -174,6 +174,11 @@ class Engine:
         """Frames of this size that there is memory for at the same time; at least 1."""
         return max(1, int(total_memory(self.device) * _SHARE_OF_MEMORY) // self.bytes_of(width, height))
 
+    def release(self) -> None:
+        """Give back the memory that the network keeps for the next frames."""
+        if (release := getattr(self._fast, "release", None)) is not None:
+            release()
+
     @property
     def computed_by(self) -> str:
         """Which code computes which network, weights aside."""
@@ -229,8 +234,7 @@ class Engine:
                 )
             self.tile = tile
         _log.warning("out of memory on %s: going on with tiles of %dx%d", self.device, *tile)
-        if (release := getattr(self._fast, "release", None)) is not None:
-            release()  # buffers that it keeps for the next frame
+        self.release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

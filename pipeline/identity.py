@@ -1,4 +1,5 @@
-"""Hashes that tie a segment to the plan it was made for. Equal ids mean equal bytes; anything else is never reused."""
+"""Hashes that tie a segment to the plan it was made for. Equal ids mean equal bytes on the same hardware with the same
+kernels, which receipts name; anything else is never reused."""
 
 from __future__ import annotations
 

@@ -114,6 +114,7 @@ def _measure(engine: Engine, width: int, height: int) -> int:
     finally:
         engine.concurrency = before
         engine.tile = tile  # which running out of memory has changed; the film is not to be computed otherwise for it
+        engine.release()  # what more frames than are computed in the end have taken
 
 
 def _last(engine: Engine, frame: Frame, length: int) -> Frame:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import pairwise
+from threading import Lock
 from typing import Literal
 
 import torch
@@ -42,7 +42,7 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     if network.config.condition and network.config.modulation != "spatial":
         return None
     own = kernels() if precision == "fp32" else None
-    if own is not None:
+    if own is not None and own.fit(network.config.channels):
         otherwise = "the kernels of this package cannot be used on this CPU, going on with oneDNN's"
         made = partial(FusedNetwork, network, Native(own))
         if (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)) is not None:
@@ -61,7 +61,7 @@ class FusedNetwork:
     """
 
     def __init__(self, network: HDRUNet, layers: Layers) -> None:
-        self._dtype, self._channels = layers.dtype, network.config.channels
+        self._layers, self._dtype, self._channels = layers, layers.dtype, network.config.channels
         self.backend = layers.backend
         self.precision = "fp32" if layers.dtype is torch.float32 else "bf16"
         self._weighting = None if network.weighting is None else Weighting(network.weighting, layers)
@@ -81,12 +81,12 @@ class FusedNetwork:
         self._tail_modulation = layers.modulation(network.tail_modulation)
         self._decode_full = layers.convolution(network.decode_full, "relu")
         self._to_rgb = layers.narrow(network.to_rgb)
-        self._free: list[_Maps] = []
+        self._lock, self._free = Lock(), list[_Maps]()
 
     @property
     def bytes_per_pixel(self) -> int:
-        """Memory of a frame from planes to planes, in bytes, by counting: features of full size, four of half and four
-        of quarter size, conditions, `kept`."""
+        """Memory of a frame from planes to planes, in bytes, by counting: features of full size, two of half and four
+        of quarter size, conditions, `kept`; and as much as two more of half size for what tiles take."""
         features = self._channels * (1 + 4 / 4 + 4 / 16) + self._conditions[0][0] * (1 + 1 / 4 + 1 / 16)
         return int(features * self._dtype.itemsize) + 3 * 4 + _ENGINE_BYTES_PER_PIXEL
 
@@ -113,21 +113,20 @@ class FusedNetwork:
         features = features + quarter
         maps.in_tiles(self._widen, [features, encoded, *of_half], [half], 2, len(self._decoder) + 1)
         maps.in_tiles(self._finish, [half, full, kept, *of_full], [kept], 4, 1)
-        self._free.append(maps)
+        with self._lock:
+            self._free.append(maps)
         return kept[..., :height, :width]
 
     def release(self) -> None:
-        """Gives back the memory that is kept for the next picture."""
-        self._free.clear()
+        """Gives back the memory that is kept for the next pictures."""
+        with self._lock:
+            self._free.clear()
 
     def _maps_for(self, rows: int, columns: int) -> _Maps:
-        """Those of an earlier picture: fresh memory comes from the system page by page, in a tenth of the time that
-        the network takes."""
-        with suppress(IndexError):
-            while (maps := self._free.pop()).size != (rows, columns):
-                pass
-            return maps
-        return _Maps(rows, columns, self._dtype)
+        """Those of an earlier picture: fresh memory comes from the system page by page, which takes time."""
+        with self._lock:
+            self._free = [maps for maps in self._free if maps.size == (rows, columns)]
+            return self._free.pop() if self._free else _Maps(rows, columns, self._layers)
 
     def _describe(self, image: Tensor) -> list[Tensor]:
         """signal -> weights * signal, features of full and of half size, the conditions."""
@@ -157,8 +156,8 @@ class FusedNetwork:
 class _Maps:
     """Feature maps of one picture, and steps on them in tiles. Places are counted in cells: 4x4 pixels."""
 
-    def __init__(self, rows: int, columns: int, dtype: torch.dtype) -> None:
-        self._rows, self._columns, self._dtype = rows, columns, dtype
+    def __init__(self, rows: int, columns: int, layers: Layers) -> None:
+        self._rows, self._columns, self._layers = rows, columns, layers
         self._maps: dict[str, Tensor] = {}
 
     @property
@@ -170,7 +169,7 @@ class _Maps:
         """A feature map with size x size samples a cell, with whatever it held before."""
         if name not in self._maps:
             shape = (1, channels, size * self._rows, size * self._columns)
-            self._maps[name] = torch.empty(shape, dtype=self._dtype, memory_format=torch.channels_last)
+            self._maps[name] = torch.empty(shape, dtype=self._layers.dtype, memory_format=torch.channels_last)
         return self._maps[name]
 
     def in_tiles(
@@ -181,8 +180,10 @@ class _Maps:
         side = max(int((_SAMPLES / size**2) ** 0.5), 8 * halo)
         for top, bottom, above, below in _spans(self._rows, side, halo):
             for left, right, before, behind in _spans(self._columns, side, halo):
-                seen = (self._part(each, above, below, before, behind) for each in inputs)
-                pieces = step(*(each.contiguous(memory_format=torch.channels_last) for each in seen))
+                seen = [self._part(each, above, below, before, behind) for each in inputs]
+                if not self._layers.takes_parts:
+                    seen = [each.contiguous(memory_format=torch.channels_last) for each in seen]
+                pieces = step(*seen)
                 for output, piece in zip(outputs, pieces, strict=True):
                     scale = output.shape[-2] // self._rows
                     rows = slice(scale * (top - above), scale * (bottom - above))

@@ -45,6 +45,8 @@ class Layers(Protocol):
 
     backend: str
     """Whose code the layers are: `ours` or `onednn`."""
+    takes_parts: bool
+    """Whether the features given to a layer may be a part of a map, whose rows lie apart."""
     dtype: torch.dtype
     """float32 or bfloat16, of all that is not said to be in another."""
 

@@ -1,7 +1,7 @@
 """Our kernels for the CPU, in C++ (native/): the convolutions and modulations that take most of a frame's time.
 
 setup.py builds them where there is a compiler, as one library for each set of instructions, next to this package. They
-use the threads that torch has. Tensors here are (1, C, h, w), channels_last, float32.
+use the threads that torch has. Tensors here are (1, C, h, w), channels_last or a part of such, float32.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LIBRARY = "_hdrunet_kernels_"
-_MULTIPLE = 16
-"""Channels come in vectors."""
+_INTERFACE = 1
+"""As in native/kernels.h: changes with what is declared below, so that no library from before is called."""
+_MULTIPLE, _MOST = 16, 1024
+"""Of channels: they come in vectors, and the kernels have so many zeros to pad with."""
 _LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 _log = logging.getLogger(__name__)
 _AFTER = {"none": 0, "relu": 1, "leaky_relu": 2}
@@ -31,7 +33,7 @@ class _Winograd(ctypes.Structure):
         ("input", _POINTER),
         *((name, _LONG) for name in ("height", "width", "channels", "outputs")),
         *((name, _POINTER) for name in ("packed", "added", "result")),
-        *((name, _LONG) for name in ("rectify", "shuffled")),
+        *((name, _LONG) for name in ("rectify", "shuffled", "input_pitch", "added_pitch")),
     )
 
 
@@ -40,8 +42,9 @@ class _Modulation(ctypes.Structure):
 
     _fields_ = (
         *((name, _POINTER) for name in ("features", "condition")),
-        *((name, _LONG) for name in ("pixels", "channels", "inputs")),
+        *((name, _LONG) for name in ("height", "width", "channels", "inputs")),
         *((name, _POINTER) for name in ("packed", "result")),
+        *((name, _LONG) for name in ("features_pitch", "condition_pitch")),
     )
 
 
@@ -110,6 +113,8 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL, parallel: object) -> None:
         """parallel: GOMP_parallel of the OpenMP that torch computes with. Raises AttributeError for a library that
         is not this version's."""
+        if library.hdrunet_interface() != _INTERFACE:
+            raise AttributeError("another version of the package built them; install it again")
         self._parallel, self._library = ctypes.cast(parallel, _POINTER), library  # type: ignore[arg-type]
         for name in ("winograd", "layer", "narrow"):
             self._declare(f"packed_{name}", _LONG, [_LONG] * 3)
@@ -123,7 +128,7 @@ class Kernels:
     @staticmethod
     def fit(*channels: int) -> bool:
         """Whether there are kernels for these numbers of channels."""
-        return all(count % _MULTIPLE == 0 for count in channels)
+        return all(count % _MULTIPLE == 0 and count <= _MOST for count in channels)
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
         """(N, C, side, side) and (N) float32, as a kernel takes them: `winograd` 3x3, `layer` 1x1 and 3x3, `narrow` the
@@ -144,10 +149,13 @@ class Kernels:
         2x2 samples, one after the other."""
         _, channels, height, width = features.shape
         shape = (packed.outputs // 4, 2 * height, 2 * width) if shuffled else (packed.outputs, height, width)
-        features, added, result = _dense(features), None if added is None else _dense(added), _empty(*shape)
+        features, pitch = _in_rows(features)
+        result = _empty(*shape)
+        added, added_pitch = (None, 0) if added is None else _in_rows(_shaped(added, result))
         task = _Winograd(
             *(features.data_ptr(), height, width, channels, packed.outputs, packed.address),
-            *(None if added is None else added.data_ptr(), result.data_ptr(), rectify, shuffled),
+            *(None if added is None else added.data_ptr(), result.data_ptr()),
+            *(rectify, shuffled, pitch, added_pitch),
         )
         self._run("winograd", task)
         return result
@@ -164,10 +172,15 @@ class Kernels:
     def modulate(self, features: Tensor, condition: Tensor, packed: Tensor) -> Tensor:
         """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
         (1, N, h, w), (1, S, h, w) -> (1, N, h, w)."""
-        features, condition, result = _dense(features), _dense(condition), _empty(*features.shape[1:])
-        shape = features[0, 0].numel(), features.shape[1], condition.shape[1]
-        pointers = features.data_ptr(), condition.data_ptr()
-        self._run("modulation", _Modulation(*pointers, *shape, packed.data_ptr(), result.data_ptr()))
+        _, channels, height, width = features.shape
+        _shaped(condition[:, :1], features[:, :1])
+        (features, pitch), (condition, condition_pitch) = _in_rows(features), _in_rows(condition)
+        result = _empty(channels, height, width)
+        task = _Modulation(
+            *(features.data_ptr(), condition.data_ptr(), height, width, channels, condition.shape[1]),
+            *(packed.data_ptr(), result.data_ptr(), pitch, condition_pitch),
+        )
+        self._run("modulation", task)
         return result
 
     def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
@@ -196,7 +209,7 @@ class Kernels:
         (1, C, h, w) -> (1, 3, h, w)."""
         _, channels, height, width = features.shape
         features, result = _dense(features), _empty(3, height, width)
-        others = [None if each is None else _dense(each) for each in (added, factors)]
+        others = [None if each is None else _dense(_shaped(each, result)) for each in (added, factors)]
         pointers = (None if each is None else each.data_ptr() for each in others)
         shape = height, width, channels, packed.side
         self._run("narrow", _Narrow(features.data_ptr(), *shape, packed.address, *pointers, result.data_ptr()))
@@ -218,8 +231,10 @@ def kernels(instructions: str | None = None) -> Kernels | None:
     """Those for a set of instructions, by default that which torch uses here. None where they were not built, where
     there are none for it, and where torch has threads of another kind."""
     found = find_spec(_LIBRARY + (instructions or torch.backends.cpu.get_cpu_capability().lower()))
+    if found is None or found.origin is None:
+        return None
     parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
-    if found is None or found.origin is None or parallel is None:
+    if parallel is None:
         return None
     try:
         return Kernels(ctypes.CDLL(found.origin), parallel)
@@ -230,6 +245,20 @@ def kernels(instructions: str | None = None) -> Kernels | None:
 
 def _empty(channels: int, height: int, width: int) -> Tensor:
     return torch.empty((1, channels, height, width), dtype=torch.float32, memory_format=torch.channels_last)
+
+
+def _in_rows(features: Tensor) -> tuple[Tensor, int]:
+    """The features, whose rows may lie apart as those of a part of a map do, and from where to where: in floats."""
+    _, channels, height, width = features.shape
+    _, between_channels, pitch, between_pixels = features.stride()
+    lies_in_rows = between_channels == 1 and between_pixels == channels and features.dtype == torch.float32
+    return (features, pitch) if lies_in_rows and height > 1 < width else (_dense(features), width * channels)
+
+
+def _shaped(features: Tensor, other: Tensor) -> Tensor:
+    if features.shape != other.shape:
+        raise ValueError(f"a tensor of {tuple(features.shape)} where one of {tuple(other.shape)} belongs")
+    return features
 
 
 def _dense(features: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from .onednn_layers import OneDnn, modulation_weights, weights_by_place, weights
 class Native:
     """Makes the layers, of float32. See cpu_parts.Layers."""
 
-    backend, dtype = "ours", torch.float32
+    backend, takes_parts, dtype = "ours", True, torch.float32
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels, self._others = kernels, OneDnn(torch.float32)

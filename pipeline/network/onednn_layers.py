@@ -25,7 +25,7 @@ _PACKED_FOR = 128
 class OneDnn:
     """Makes the layers, of a dtype."""
 
-    backend = "onednn"
+    backend, takes_parts = "onednn", False
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype

@@ -108,6 +108,22 @@ def test_several_threads_at_once(layers: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("layers", FLOAT32)
+def test_maps_are_kept_for_pictures_of_one_size(layers: str) -> None:
+    """And do not show in the results: those of a picture stay as they are when the next one is computed."""
+    network = FusedNetwork(a_network(CONFIGS["of our kernels"]), FLOAT32[layers])
+    pictures = [torch.rand(1, 3, *size) for size in ((20, 33), (20, 33), (9, 9), (20, 33))]
+    found = [network(picture) for picture in pictures]
+    copies, kept = [each.clone() for each in found], network._free
+    assert len(kept) == 1
+    assert all(torch.equal(network(picture), copy) for picture, copy in zip(pictures, copies, strict=True))
+    assert all(map(torch.equal, found, copies))
+    assert len(network._free) == 1
+    network.release()
+    assert network._free == []
+    assert torch.equal(network(pictures[0]), copies[0])
+
+
 def test_a_cpu_gets_it_and_its_input_is_left_alone() -> None:
     network, picture = a_network(CONFIGS["whole"]), torch.rand(1, 3, 12, 16)
     before = picture.clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ _SETS = {"DEFAULT": 0, "AVX2": 1, "AVX512": 2}.get(torch.backends.cpu.get_cpu_ca
 FOUND = {name: found for name in ("avx2", "avx512")[:_SETS] if (found := kernels(name)) is not None}
 pytestmark = pytest.mark.skipif(not FOUND, reason="the package was installed without a compiler, or for another CPU")
 
+_KINDS = (("winograd", 16), ("narrow", 3))
 sides = st.integers(1, 23)
 channels = st.integers(1, 5).map(lambda count: 16 * count)
 
@@ -125,12 +127,21 @@ def test_a_modulation(instructions: str, height: int, width: int, inputs: int, o
 
 
 @pytest.mark.parametrize("instructions", FOUND)
-def test_parts_of_a_larger_picture_are_taken_as_they_are(instructions: str) -> None:
+@pytest.mark.parametrize("rows", [(3, 11), (3, 4)])
+@pytest.mark.parametrize("columns", [(4, 21), (4, 5)])
+def test_parts_of_a_larger_picture(instructions: str, rows: tuple[int, int], columns: tuple[int, int]) -> None:
     torch.manual_seed(0)
     own, image = FOUND[instructions], features(16, 20, 30)
     packed = own.pack("winograd", torch.randn(16, 16, 3, 3), torch.randn(16))
-    part = image[..., 3:11, 4:21]
-    found, expected = (own.winograd(each, packed, rectify=False, added=each) for each in (part, part.clone()))
+    part = image[..., slice(*rows), slice(*columns)]
+    dense = part.contiguous(memory_format=torch.channels_last)
+    found, expected = (own.winograd(each, packed, rectify=False, added=each) for each in (part, dense))
+    assert torch.equal(found, expected)
+    modulation = own.pack_modulation([torch.randn(16, 16, 1, 1)] * 4, [torch.randn(16)] * 4)
+    found, expected = (own.modulate(each, each, modulation) for each in (part, dense))
+    assert torch.equal(found, expected)
+    colours = own.pack("narrow", torch.randn(3, 16, 3, 3), torch.randn(3))
+    found, expected = (own.narrow(each, colours, added=each[:, :3]) for each in (part, dense))
     assert torch.equal(found, expected)
 
 
@@ -168,13 +179,36 @@ def test_other_numbers_than_float32_are_refused(instructions: str) -> None:
         own.winograd(features(16, 4, 4).double(), packed, rectify=True)
 
 
+@pytest.mark.parametrize("instructions", FOUND)
+def test_tensors_that_do_not_belong_together_are_refused(instructions: str) -> None:
+    """Memory beyond the smaller one would be read."""
+    own, image, other = FOUND[instructions], features(16, 4, 4), features(16, 4, 3)
+    packed, colours = (own.pack(name, torch.randn(n, 16, 3, 3), torch.randn(n)) for name, n in _KINDS)
+    modulation = own.pack_modulation([torch.randn(16, 16, 1, 1)] * 4, [torch.randn(16)] * 4)
+    for call in (
+        lambda: own.winograd(image, packed, rectify=True, added=other),
+        lambda: own.winograd(image, packed, rectify=True, shuffled=True, added=image),
+        lambda: own.modulate(image, other, modulation),
+        lambda: own.narrow(image, colours, factors=other[:, :3]),
+    ):
+        with pytest.raises(ValueError, match="where one of"):
+            call()
+
+
 def test_a_library_of_another_version_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "_hdrunet_kernels_other.so").symlink_to(safetensors._safetensors_rust.__file__)
     (tmp_path / "_hdrunet_kernels_damaged.so").write_bytes(b"no library")
     monkeypatch.syspath_prepend(tmp_path)
-    for name, why in (("other", "undefined symbol"), ("damaged", "file too short")):
+    source = 'extern "C" long hdrunet_interface() { return -1; }'
+    built = ["g++", "-shared", "-x", "c++", "-", "-o", str(tmp_path / "_hdrunet_kernels_older.so")]
+    subprocess.run(built, input=source, text=True, check=True)
+    for name, why in (
+        ("other", "undefined symbol"),
+        ("damaged", "file too short"),
+        ("older", "another version of the package built them"),
+    ):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert kernels(name) is None
@@ -182,8 +216,14 @@ def test_a_library_of_another_version_is_not_used(
         assert why in caplog.text
 
 
-def test_a_network_is_computed_by_them() -> None:
-    assert getattr(place(a_network(CONFIGS["of our kernels"]), CPU, "fp32"), "backend", "") == "ours"
+def test_a_network_says_whether_it_is_computed_by_them() -> None:
+    for name, backend in (("of our kernels", "ours"), ("of some of our kernels", "ours"), ("whole", "onednn")):
+        assert getattr(place(a_network(CONFIGS[name]), CPU, "fp32"), "backend", "") == backend
+
+
+def test_without_threads_like_theirs_onednn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.network.native.ctypes.CDLL", lambda name: object())
+    assert kernels.__wrapped__() is None
 
 
 def test_where_they_were_not_built_onednn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

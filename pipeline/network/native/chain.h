@@ -24,7 +24,9 @@ struct Chain {
   long count;
 };
 
-long packed_layer_size(long channels, long side, long outputs) { return outputs * (1 + channels * side * side); }
+long packed_layer_size(long channels, long side, long outputs) {
+  return outputs * (1 + channels * side * side);
+}
 
 // (outputs, channels, side, side) and (outputs). Packed: the bias, and the matrix with a row for each channel of each
 // sample.
@@ -36,8 +38,8 @@ void pack_layer(const float *weight, const float *bias, long channels, long side
   });
 }
 
-// One layer at `count` pixels of a row. What it sees of a pixel is `side` pieces that are `pitch` floats apart; those of
-// the next pixel lie `step` floats further.
+// One layer at `count` pixels of a row. What it sees of a pixel is `side` pieces that are `pitch` floats apart; those
+// of the next pixel lie `step` floats further.
 struct LayerStep {
   const float *left;
   long step, side, pitch;

@@ -1,6 +1,6 @@
 // The kernels as Python calls them (native.py): one library for each set of instructions, with the same names in all.
-// All sizes are in floats. Nothing of a standard library is included, as it would be compiled for these instructions too
-// and a linker may take that for the rest of a process.
+// All sizes are in floats. Nothing of a standard library is included, as it would be compiled for these instructions
+// too, and a linker may take that for the rest of a process.
 #pragma once
 
 #include "chain.h"
@@ -9,6 +9,9 @@
 #include "winograd.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
+
+// As in native.py: a library that was built before a struct or a function changed is not to be called.
+EXPORT long hdrunet_interface() { return 1; }
 
 // What a convolution's weights, (outputs, channels, side, side) and (outputs), are packed into.
 #define PACKING(kind)                                                                                                  \

@@ -6,23 +6,24 @@
 
 namespace {
 
-constexpr long PIXELS = 96; // of an item of work: its intermediate results stay in the first cache
+constexpr long PIXELS = 96; // of an item of work, at most: its intermediate results stay in the first cache
 
 // result[pixel] = features[pixel] * scale(condition[pixel]) + shift(condition[pixel]), pixel by pixel. scale and shift
 // are: inputs -> inputs, leaky ReLU with a slope of 0.1, inputs -> channels.
 struct Modulation {
   const float *features, *condition;
-  long pixels, channels, inputs;
+  long height, width, channels, inputs;
   const float *packed; // by pack_modulation
   float *result;
+  long features_pitch, condition_pitch; // floats from a row to the next
 };
 
 long packed_modulation_size(long channels, long inputs) {
   return 2 * inputs * (1 + inputs) + 2 * channels * (1 + inputs);
 }
 
-// (outputs, inputs) and (outputs) of scale1, scale2, shift1 and shift2. Packed: the biases and the packed matrix of both first ones side by side;
-// then of the second of scale; then of the second of shift.
+// (outputs, inputs) and (outputs) of scale1, scale2, shift1 and shift2. Packed: biases and matrix of scale1 and shift1
+// side by side; then those of scale2; then those of shift2.
 void pack_modulation(const float *const (&weights)[4], const float *const (&biases)[4], long channels, long inputs,
                      float *packed) {
   for (int index = 0; index < 4; index += 2)
@@ -95,13 +96,15 @@ long modulation_scratch_size(const Modulation &task) { return PIXELS * 2 * task.
 // scratch: modulation_scratch_size floats for each thread.
 void compute_modulation(const Modulation &m, float *scratch, long threads, Parallel parallel) {
   const float *scale = m.packed + 2 * m.inputs * (1 + m.inputs), *shift = scale + m.channels * (1 + m.inputs);
-  share((m.pixels + PIXELS - 1) / PIXELS, threads, parallel, [&](long item, long worker) {
-    const long first = item * PIXELS, count = m.pixels - first < PIXELS ? m.pixels - first : PIXELS;
+  const long across = (m.width + PIXELS - 1) / PIXELS;
+  share(m.height * across, threads, parallel, [&](long item, long worker) {
+    const long y = item / across, x = item % across * PIXELS, count = m.width - x < PIXELS ? m.width - x : PIXELS;
     float *hidden = scratch + worker * modulation_scratch_size(m);
-    in_registers(count, 2 * m.inputs, First{m.condition + first * m.inputs, m.packed, m.inputs, hidden});
-    in_registers(count, m.channels,
-                 Second{hidden, m.features + first * m.channels, scale, shift, m.inputs, m.channels,
-                        m.result + first * m.channels});
+    const float *condition = m.condition + y * m.condition_pitch + x * m.inputs;
+    const float *features = m.features + y * m.features_pitch + x * m.channels;
+    float *result = m.result + (y * m.width + x) * m.channels;
+    in_registers(count, 2 * m.inputs, First{condition, m.packed, m.inputs, hidden});
+    in_registers(count, m.channels, Second{hidden, features, scale, shift, m.inputs, m.channels, result});
   });
 }
 

@@ -1,7 +1,7 @@
 // Few rows times a matrix, with the sums in registers: what all kernels here are made of.
 //
-// A matrix of `depth` x `columns` floats is packed in panels of a few vectors of columns: panel by panel, and in a panel row
-// by row.
+// A matrix of `depth` x `columns` floats is packed in panels of a few vectors of columns: panel by panel, and in a
+// panel row by row.
 #pragma once
 
 #include "lanes.h"

@@ -21,11 +21,13 @@ template <typename Work> struct Shared {
   }
 };
 
-// work(item, worker) for each of `count` items, by workers 0 to threads - 1 at most, in any order.
+// work(item, worker) for each of `count` items, by workers 0 to threads - 1 at most, in any order. All threads are
+// asked for even where there are fewer items: libgomp ends threads that a smaller team leaves out, and starts them
+// again.
 template <typename Work> void share(long count, long threads, Parallel parallel, const Work &work) {
   Shared<Work> shared{work, count, 0, 0};
   if (parallel && threads > 1 && count > 1)
-    parallel(Shared<Work>::join, &shared, static_cast<unsigned>(threads < count ? threads : count), 0);
+    parallel(Shared<Work>::join, &shared, static_cast<unsigned>(threads), 0);
   else
     Shared<Work>::join(&shared);
 }

@@ -1,7 +1,7 @@
 // 3x3 convolutions by the minimal filtering of Winograd, F(4x4, 3x3): 36 products for 4x4 results in place of 144.
 //
 // Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (arXiv 1509.09308). The points are 0,
-// +-1/sqrt(2), +-sqrt(2) and infinity, where the paper has 0, +-1, +-2: their rounding errors are a fifth.
+// +-1/sqrt(2), +-sqrt(2) and infinity, where the paper has 0, +-1, +-2: the largest rounding errors are a fifth.
 #pragma once
 
 #include "product.h"
@@ -11,9 +11,9 @@ namespace {
 
 constexpr float NEAR = 0.70710678118654752f, FAR = 1.41421356237309505f; // NEAR * FAR = 1
 constexpr int STEP = 4, SIDE = 6, PLACES = SIDE * SIDE;
-constexpr long TILES = 24;    // of a block: its 36 matrices, and those of the result, stay in the second cache
-constexpr long CHUNK = 64;    // output channels that are made at once
-constexpr long SKEW = 16;     // floats between matrices: at powers of two they would share a few lines of the first cache
+constexpr long TILES = 24; // of a block: its 36 matrices, and those of the result, stay in the second cache
+constexpr long CHUNK = 64; // output channels that are made at once
+constexpr long SKEW = 16;  // floats between matrices: at powers of two they would share a few lines of the first cache
 
 // (height, width, channels) -> (height, width, outputs), or (2 height, 2 width, outputs / 4) where it is `shuffled`: of
 // 4 * C outputs, C lie at each of (0, 0), (0, 1), (1, 0), (1, 1), in this order.
@@ -23,7 +23,8 @@ struct Winograd {
   const float *packed; // by pack_winograd
   const float *added;  // to the result, of its shape; may be null
   float *result;
-  long rectify, shuffled; // 0 or 1
+  long rectify, shuffled;        // 0 or 1
+  long input_pitch, added_pitch; // floats from a row to the next
 };
 
 // Columns of B^T d: points 0, NEAR, -NEAR, FAR, -FAR, infinity.
@@ -119,7 +120,7 @@ struct Block {
         for (int j = 0; j < SIDE; ++j) {
           const long y = top + i, x = left + j;
           const bool inside = y >= 0 && y < c.height && x >= 0 && x < c.width;
-          samples[i][j] = inside ? c.input + (y * c.width + x) * c.channels : nothing;
+          samples[i][j] = inside ? c.input + y * c.input_pitch + x * c.channels : nothing;
         }
       for (long channel = 0; channel < c.channels; channel += LANES) {
         Lanes rows[SIDE][SIDE];
@@ -177,11 +178,10 @@ struct Block {
           filter_output(columns[i], row);
           for (int j = 0; j < STEP && left + j < c.width; ++j) {
             const long y = (top + i) * spread + place / 2, x = (left + j) * spread + place % 2;
-            const long at = (y * c.width * spread + x) * depth + plane;
             Lanes value = row[j] + bias;
             if (c.rectify) value = rectified(value);
-            if (c.added) value += load(c.added + at);
-            store(c.result + at, value);
+            if (c.added) value += load(c.added + y * c.added_pitch + x * depth + plane);
+            store(c.result + (y * c.width * spread + x) * depth + plane, value);
           }
         }
       }
@@ -197,8 +197,8 @@ void compute_winograd(const Winograd &convolution, float *scratch, long threads,
   const long tiles = across * down, size = winograd_scratch_size(convolution);
   share((tiles + TILES - 1) / TILES, threads, parallel, [&](long item, long worker) {
     const long first = item * TILES, count = tiles - first < TILES ? tiles - first : TILES;
-    float *inputs = scratch + worker * size;
-    const Block block{convolution, across, first, count, inputs, inputs + PLACES * (TILES * convolution.channels + SKEW)};
+    float *inputs = scratch + worker * size, *products = inputs + PLACES * (TILES * convolution.channels + SKEW);
+    const Block block{convolution, across, first, count, inputs, products};
     block.filter_inputs();
     const long chunk = chunk_of(convolution.outputs);
     for (long output = 0; output < convolution.outputs; output += chunk) {
