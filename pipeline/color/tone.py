@@ -16,6 +16,8 @@ from .transfer import power_, pq_eotf, pq_inverse_eotf
 
 _SIGNAL_MAX = 1e4
 """No network means more; it only keeps the power of an infinity finite."""
+_SURELY_BELOW = 0.99
+"""Of the knee: light that rounding does not take across it."""
 
 
 def blend(source: Tensor, output: Tensor, mapping: LightMapping) -> Tensor:
@@ -41,8 +43,20 @@ def to_nits(signal: Tensor, primaries: Primaries, mapping: LightMapping) -> Tens
     nits = _matrix(light, (to_bt2020(primaries) * mapping.white).tolist())
     # One gain for R, G and B keeps the hue. The floor makes the gain of black 1 instead of 0 / 0.
     brightest = nits.amax(dim=1, keepdim=True).clamp_(min=1e-6)
-    nits *= bt2390_eetf(brightest, mapping.peak, mapping.source_peak).div_(brightest)
+    if nits.device.type == "cpu":
+        for picture, of_picture in zip(nits, brightest, strict=True):
+            _roll_off_where_bright(picture, of_picture, mapping)
+    else:  # where looking for bright pixels would wait for the device
+        nits *= bt2390_eetf(brightest, mapping.peak, mapping.source_peak).div_(brightest)
     return nits.clamp_(max=mapping.peak)
+
+
+def _roll_off_where_bright(nits: Tensor, brightest: Tensor, mapping: LightMapping) -> None:
+    """Multiply (3, H, W) by the gain of BT.2390 for (1, H, W) brightest: only few pixels of most pictures need it."""
+    bright = (brightest > mapping.knee_nits * _SURELY_BELOW).flatten().nonzero().squeeze(1)
+    part, channels = brightest.flatten()[bright], nits.view(3, -1)
+    gain = bt2390_eetf(part, mapping.peak, mapping.source_peak).div_(part)
+    channels[:, bright] = channels[:, bright].mul_(gain)
 
 
 def bt2390_eetf(nits: Tensor, peak: float, source_peak: float) -> Tensor:

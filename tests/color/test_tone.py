@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
+from hdrunet_video.color import tone
 from hdrunet_video.color.light import LightMapping, pq_from_nits
 from hdrunet_video.color.spec import Primaries
 from hdrunet_video.color.tone import bt2390_eetf, measure, to_nits
@@ -169,6 +170,18 @@ def test_every_pixel_stands_alone() -> None:
     assert torch.equal(signal, kept)
     part = to_nits(signal[1:, :, 5:22, 9:40], Primaries.BT709, LightMapping())
     assert torch.equal(part, whole[1:, :, 5:22, 9:40])
+
+
+@given(share=st.floats(0, 1), peak=st.sampled_from([600.0, 1000.0, 4000.0, 10000.0]))
+def test_the_roll_off_does_not_depend_on_how_much_is_bright(share: float, peak: float) -> None:
+    """A CPU computes it where it is bright alone; other devices everywhere. The bits are the same."""
+    generator = torch.Generator().manual_seed(5)
+    nits = torch.rand(1, 3, 19, 23, generator=generator) * 200
+    nits[:, :, torch.rand(19, 23, generator=generator) < share] *= 40
+    mapping, brightest = LightMapping(peak=peak), nits.amax(dim=1, keepdim=True).clamp_(min=1e-6)
+    everywhere = nits * bt2390_eetf(brightest, mapping.peak, mapping.source_peak).div_(brightest)
+    tone._roll_off_where_bright(nits[0], brightest[0], mapping)
+    assert torch.equal(nits, everywhere)
 
 
 def test_sdr_white_is_the_reference_white() -> None:
