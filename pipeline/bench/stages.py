@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -34,8 +33,9 @@ from .contestants import random_network
 from .cost import cost
 from .machine import Machine, free_memory
 from .results import Row
-from .timeline import Timeline, TracedRuntime
+from .timeline import Timeline
 from .timing import Measured, Meter, OwnTime, interleave
+from .traced import TracedEngine
 
 _FEWEST = 6
 """Frames of a film that is measured: the first and the last have less to overlap with."""
@@ -44,31 +44,6 @@ _USE = 0.25
 _BYTES_PER_PIXEL = 100
 """Of a picture outside of the network, which may be in tiles."""
 _NAMES = ("decode", "upload", "colour", "network", "light", "download", "engine", "encode", "end to end")
-
-
-class TracedEngine(Engine):
-    """An engine that notes when it is at work: on the CPU a span a frame, on CUDA one for each use of a lane."""
-
-    timeline: Timeline | None = None
-
-    def __call__(self, frame: Frame, out: tuple[Tensor, ...] | None = None) -> Frame:
-        """As Engine's."""
-        if self.timeline is None or self._runtime is not None:
-            return super().__call__(frame, out)
-        thread = threading.current_thread().name
-        with self.timeline.span(f"compute {thread}" if thread.startswith("frame_") else "compute"):
-            return super().__call__(frame, out)
-
-    @contextmanager
-    def traced(self, timeline: Timeline) -> Iterator[None]:
-        """Note in `timeline` what is done inside."""
-        runtime, self.timeline = self._runtime, timeline
-        if runtime is not None:
-            self._runtime = TracedRuntime(self.device, timeline)
-        try:
-            yield
-        finally:
-            self.timeline, self._runtime = None, runtime
 
 
 @dataclass

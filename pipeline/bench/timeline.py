@@ -13,12 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from ..in_flight import CudaRuntime, Lane
-
-_cuda: Any = torch.cuda  # whose events have no types
-
 
 @dataclass(frozen=True)
 class Span:
@@ -108,37 +102,3 @@ def chrome_trace(timelines: dict[str, Timeline]) -> bytes:
             microseconds = {"ts": round(span.start * 1e6, 3), "dur": round((span.stop - span.start) * 1e6, 3)}
             events.append({"ph": "X", "name": span.lane, **where, **microseconds})
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode()
-
-
-class TracedRuntime(CudaRuntime):
-    """A CUDA device whose lanes say when they were at work, by events of their own."""
-
-    def __init__(self, device: torch.device, timeline: Timeline) -> None:
-        super().__init__(device)
-        self._timeline = timeline
-        self._marks: list[tuple[Lane, Any, Any]] = []
-        self._zero = _cuda.Event(enable_timing=True)
-        torch.cuda.synchronize(device)
-        self._zero.record()
-        self._zero.synchronize()
-        self._zero_seconds = timeline.now()
-
-    @contextmanager
-    def on(self, lane: Lane) -> Iterator[None]:
-        """As CudaRuntime.on, between two events."""
-        start, stop = _cuda.Event(enable_timing=True), _cuda.Event(enable_timing=True)
-        with super().on(lane):
-            start.record()
-            try:
-                yield
-            finally:
-                stop.record()
-                self._marks.append((lane, start, stop))
-
-    def drain(self) -> None:
-        """As CudaRuntime.drain; the spans are told then, because only now all events have happened."""
-        super().drain()
-        for lane, start, stop in self._marks:
-            begin, end = (self._zero_seconds + self._zero.elapsed_time(event) / 1e3 for event in (start, stop))
-            self._timeline.add(lane, begin, end)
-        self._marks.clear()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from hdrunet_video.bench.timeline import Timeline, TracedRuntime
+from hdrunet_video.bench.timeline import Timeline
 from hdrunet_video.bench.timing import Meter, OwnTime, interleave
+from hdrunet_video.bench.traced import TracedRuntime
 
 CARD = torch.device("cuda:0")
 
