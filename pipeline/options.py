@@ -83,14 +83,14 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         default="auto",
         choices=("auto", "fp32", "fp16", "bf16"),
-        help="fp16 (default on CUDA), fp32 (default elsewhere), bf16: three times as fast on CPUs that have it, off by"
-        " 0.2 of a 10-bit code on average, 9 at most",
+        help="fp16 (default on CUDA), fp32 (default elsewhere), bf16: faster on CPUs that have it (AMX), off by 0.2 of"
+        " a 10-bit code on average, 9 at most",
     )
     machine.add_argument(
         "--backend",
         default="auto",
         choices=("auto", "openvino"),
-        help="auto: our own code. openvino: OpenVINO, a little faster on CPUs (pip install 'hdrunet-video[openvino]')",
+        help="auto: our own code. openvino: OpenVINO on CPUs, faster in bf16 (pip install 'hdrunet-video[openvino]')",
     )
     machine.add_argument(
         "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
