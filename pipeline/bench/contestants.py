@@ -59,10 +59,10 @@ def contestants(device: torch.device) -> list[Contestant]:
     return [
         Contestant(REFERENCE, "fp32", _eager),
         *(
-            Contestant(f"ours {precision}", precision, _ours(precision), keeps=cuda, ours=True)
+            Contestant(f"ours {precision}", precision, _ours(precision), keeps=True, ours=True)
             for precision in _precisions(device)
         ),
-        *([] if cuda or kernels() is None else [Contestant("oneDNN fp32", "fp32", _onednn, ours=True)]),
+        *([] if cuda or kernels() is None else [Contestant("oneDNN fp32", "fp32", _onednn, keeps=True, ours=True)]),
         Contestant(f"eager {fast} channels_last", fast, _channels_last),
         Contestant("torch.compile", fast, _compiled, 60.0),
         *(

@@ -86,8 +86,8 @@ class Curves:
         return rows
 
     def over_frames(self, seconds: float) -> list[Row]:
-        """A row a length: the most memory that a film took, light mapping alone, because the network keeps nothing
-        from one frame to the next. With PyAV decoder and encoder are in it."""
+        """A row a length: the most memory that a film took, light mapping alone, because the network keeps no more
+        than the memory of a frame. With PyAV decoder and encoder are in it."""
         until = time.monotonic() + seconds
         engine = self._engine(lambda signal: signal)
         convert, what = self._film(engine)

@@ -28,7 +28,7 @@ CURVE_NOTES = """\
 time over size: the engine, frame by frame; x least: of the least time a pixel that was measured for a picture computed
 whole. `in turns`: the largest of these whole and in halves, in the same rounds; x: of the whole. memory over length:
 the most that torch had allocated on a card, or the whole process on a CPU, light mapping alone (the network keeps
-nothing)."""
+no more than the memory of a frame)."""
 
 
 def tables(results: Results) -> str:

@@ -33,6 +33,8 @@ _ENGINE_BYTES_PER_PIXEL = 160
 """What the engine has of a frame beside the maps of the network."""
 _SAMPLES = 1 << 16
 """Of a tile: 16 MiB of 64 float32 channels. Whatever the number of threads, so that the bits do not depend on it."""
+_MOST_LARGER = 2
+"""Times: memory for a larger picture than that is not held on to for a smaller one. Tiles differ by a few pixels."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,8 +58,8 @@ class FusedNetwork:
     """(1, 3, H, W) float32 signal -> (1, 3, H, W) float32 signal, what HDRUNet.forward computes, for inference.
 
     network: one without modulation, or with the `spatial` one; on the CPU. layers: of float32, or of bfloat16 for all
-    but the two last convolutions and the sum. From any number of threads; feature maps are kept for the next picture of
-    the same size. Raises what PyTorch raises where it has no oneDNN.
+    but the two last convolutions and the sum. From any number of threads; the memory of feature maps is kept for the
+    next picture. Raises what PyTorch raises where it has no oneDNN.
     """
 
     def __init__(self, network: HDRUNet, layers: Layers) -> None:
@@ -123,10 +125,11 @@ class FusedNetwork:
             self._free.clear()
 
     def _maps_for(self, rows: int, columns: int) -> _Maps:
-        """Those of an earlier picture: fresh memory comes from the system page by page, which takes time."""
+        """In the memory of an earlier picture's: fresh memory comes from the system page by page, which takes time."""
         with self._lock:
-            self._free = [maps for maps in self._free if maps.size == (rows, columns)]
-            return self._free.pop() if self._free else _Maps(rows, columns, self._layers)
+            self._free = [maps for maps in self._free if maps.cells <= _MOST_LARGER * rows * columns]
+            earlier = self._free.pop() if self._free else None
+        return _Maps(rows, columns, self._layers, earlier)
 
     def _describe(self, image: Tensor) -> list[Tensor]:
         """signal -> weights * signal, features of full and of half size, the conditions."""
@@ -156,21 +159,20 @@ class FusedNetwork:
 class _Maps:
     """Feature maps of one picture, and steps on them in tiles. Places are counted in cells: 4x4 pixels."""
 
-    def __init__(self, rows: int, columns: int, layers: Layers) -> None:
+    def __init__(self, rows: int, columns: int, layers: Layers, earlier: _Maps | None) -> None:
+        """earlier: maps whose memory is taken over."""
         self._rows, self._columns, self._layers = rows, columns, layers
-        self._maps: dict[str, Tensor] = {}
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self._rows, self._columns
+        self._memory: dict[str, Tensor] = earlier._memory if earlier else {}
+        self.cells: int = max(rows * columns, earlier.cells if earlier else 0)
+        """That there is memory for."""
 
     def map(self, name: str, channels: int, size: int) -> Tensor:
-        """A feature map with size x size samples a cell, with whatever it held before."""
-        if name not in self._maps:
-            shape = (1, channels, size * self._rows, size * self._columns)
-            self._maps[name] = torch.empty(shape, dtype=self._layers.dtype, memory_format=torch.channels_last)
-        return self._maps[name]
+        """A feature map with size x size samples a cell, with whatever its memory held before."""
+        height, width = size * self._rows, size * self._columns
+        length = height * width * channels
+        if name not in self._memory or self._memory[name].numel() < length:
+            self._memory[name] = torch.empty(length, dtype=self._layers.dtype)
+        return self._memory[name][:length].view(1, height, width, channels).permute(0, 3, 1, 2)
 
     def in_tiles(
         self, step: Callable[..., list[Tensor]], inputs: list[Tensor], outputs: list[Tensor], size: int, halo: int

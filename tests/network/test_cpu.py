@@ -109,16 +109,21 @@ def test_several_threads_at_once(layers: str) -> None:
 
 
 @pytest.mark.parametrize("layers", FLOAT32)
-def test_maps_are_kept_for_pictures_of_one_size(layers: str) -> None:
-    """And do not show in the results: those of a picture stay as they are when the next one is computed."""
+def test_memory_is_kept_for_the_next_picture(layers: str) -> None:
+    """And does not show in the results: those of a picture stay as they are when the next one is computed."""
     network = FusedNetwork(a_network(CONFIGS["of our kernels"]), FLOAT32[layers])
-    pictures = [torch.rand(1, 3, *size) for size in ((20, 33), (20, 33), (9, 9), (20, 33))]
+    pictures = [torch.rand(1, 3, *size) for size in ((20, 33), (21, 36), (20, 33), (9, 9), (20, 33))]
     found = [network(picture) for picture in pictures]
     copies, kept = [each.clone() for each in found], network._free
     assert len(kept) == 1
     assert all(torch.equal(network(picture), copy) for picture, copy in zip(pictures, copies, strict=True))
     assert all(map(torch.equal, found, copies))
     assert len(network._free) == 1
+    memory = network._free[0]._memory["full"].data_ptr()
+    network(torch.rand(1, 3, 17, 30))
+    assert network._free[0]._memory["full"].data_ptr() == memory
+    network(pictures[3])
+    assert network._free[0]._memory["full"].numel() == 32 * 12 * 12  # that of a much larger picture went
     network.release()
     assert network._free == []
     assert torch.equal(network(pictures[0]), copies[0])
