@@ -1,12 +1,10 @@
 // The spatial feature transform of a network's features: four 1x1 convolutions, a product and a sum in one go.
 #pragma once
 
-#include "product.h"
+#include "layer.h"
 #include "team.h"
 
 namespace {
-
-constexpr long PIXELS = 96; // of an item of work, at most: its intermediate results stay in the first cache
 
 // result[pixel] = features[pixel] * scale(condition[pixel]) + shift(condition[pixel]), pixel by pixel. scale and shift
 // are: inputs -> inputs, leaky ReLU with a slope of 0.1, inputs -> channels.
@@ -19,7 +17,7 @@ struct Modulation {
 };
 
 long packed_modulation_size(long channels, long inputs) {
-  return 2 * inputs * (1 + inputs) + 2 * channels * (1 + inputs);
+  return packed_layer_size(inputs, 1, 2 * inputs) + 2 * packed_layer_size(inputs, 1, channels);
 }
 
 // (outputs, inputs) and (outputs) of scale1, scale2, shift1 and shift2. Packed: biases and matrix of scale1 and shift1
@@ -31,48 +29,19 @@ void pack_modulation(const float *const (&weights)[4], const float *const (&bias
   packed = pack(packed, inputs, 2 * inputs, [&](long k, long column) {
     return column < inputs ? weights[0][column * inputs + k] : weights[2][(column - inputs) * inputs + k];
   });
-  for (int index = 1; index < 4; index += 2) {
-    for (long n = 0; n < channels; ++n) *packed++ = biases[index][n];
-    packed = pack(packed, inputs, channels, [&](long k, long column) { return weights[index][column * inputs + k]; });
-  }
+  for (int index = 1; index < 4; index += 2, packed += packed_layer_size(inputs, 1, channels))
+    pack_layer(weights[index], biases[index], inputs, 1, channels, packed);
 }
 
-// hidden = leaky(condition * both first ones)
-struct First {
-  const float *condition, *packed;
-  long inputs;
-  float *hidden;
-
-  template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
-    Lanes sums[rows][vectors];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sums[r][v] = load(packed + column + v * LANES);
-    }
-    multiply_add(condition + row * inputs, inputs, packed + 2 * inputs + column * inputs, inputs, sums);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v)
-        store(hidden + (row + r) * 2 * inputs + column + v * LANES, leaky(sums[r][v]));
-    }
-  }
-};
-
 // result = features * (hidden * second of scale) + hidden * second of shift
-struct Second {
+struct SecondStep {
   const float *hidden, *features, *packed_scale, *packed_shift;
   long inputs, channels;
   float *result;
 
   template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
     Lanes sums[rows][vectors];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sums[r][v] = load(packed_scale + column + v * LANES);
-    }
+    begin(sums, packed_scale + column);
     const float *left = hidden + row * 2 * inputs;
     multiply_add(left, 2 * inputs, packed_scale + channels + column * inputs, inputs, sums);
 #pragma GCC unroll 8
@@ -83,11 +52,7 @@ struct Second {
                      load(packed_shift + column + v * LANES);
     }
     multiply_add(left + inputs, 2 * inputs, packed_shift + channels + column * inputs, inputs, sums);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) store(result + (row + r) * channels + column + v * LANES, sums[r][v]);
-    }
+    finish(sums, result + row * channels + column, channels);
   }
 };
 
@@ -95,7 +60,9 @@ long modulation_scratch_size(const Modulation &task) { return PIXELS * 2 * task.
 
 // scratch: modulation_scratch_size floats for each thread.
 void compute_modulation(const Modulation &m, float *scratch, long threads, Parallel parallel) {
-  const float *scale = m.packed + 2 * m.inputs * (1 + m.inputs), *shift = scale + m.channels * (1 + m.inputs);
+  const float *scale = m.packed + packed_layer_size(m.inputs, 1, 2 * m.inputs);
+  const float *shift = scale + packed_layer_size(m.inputs, 1, m.channels);
+  const Layer first{m.inputs, 2 * m.inputs, LEAKY_RELU, m.packed, nullptr};
   const long across = (m.width + PIXELS - 1) / PIXELS;
   share(m.height * across, threads, parallel, [&](long item, long worker) {
     const long y = item / across, x = item % across * PIXELS, count = m.width - x < PIXELS ? m.width - x : PIXELS;
@@ -103,8 +70,8 @@ void compute_modulation(const Modulation &m, float *scratch, long threads, Paral
     const float *condition = m.condition + y * m.condition_pitch + x * m.inputs;
     const float *features = m.features + y * m.features_pitch + x * m.channels;
     float *result = m.result + (y * m.width + x) * m.channels;
-    in_registers(count, 2 * m.inputs, First{condition, m.packed, m.inputs, hidden});
-    in_registers(count, m.channels, Second{hidden, features, scale, shift, m.inputs, m.channels, result});
+    in_registers(count, first.outputs, LayerStep{condition, m.inputs, 1, 0, first, hidden});
+    in_registers(count, m.channels, SecondStep{hidden, features, scale, shift, m.inputs, m.channels, result});
   });
 }
 

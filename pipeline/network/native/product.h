@@ -21,6 +21,24 @@ ALWAYS_INLINE int panel_of(long columns) {
   return 1;
 }
 
+// sums[row] = values, of each row
+template <int rows, int vectors> ALWAYS_INLINE void begin(Lanes (&sums)[rows][vectors], const float *values) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) sums[r][v] = load(values + v * LANES);
+  }
+}
+
+// to[row] = sums[row], in rows that are `pitch` floats apart
+template <int rows, int vectors> ALWAYS_INLINE void finish(const Lanes (&sums)[rows][vectors], float *to, long pitch) {
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) store(to + r * pitch + v * LANES, sums[r][v]);
+  }
+}
+
 // sums[row] += rows[row][0..depth] * panel
 template <int rows, int vectors>
 ALWAYS_INLINE void multiply_add(const float *left, long pitch, const float *panel, long depth,

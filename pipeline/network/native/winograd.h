@@ -93,11 +93,7 @@ struct Products {
   template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
     Lanes sums[rows][vectors] = {};
     multiply_add(left + row * depth, depth, packed + column * depth, depth, sums);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) store(result + (row + r) * columns + column + v * LANES, sums[r][v]);
-    }
+    finish(sums, result + row * columns + column, columns);
   }
 };
 
