@@ -17,9 +17,7 @@ FLAGS = (
     else ["-std=c++17", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra"]
 )
 INSTRUCTIONS = {"avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"]}
-NOT_BUILT = """
-THE {what} NOT BUILT: {error}. {without} To have {them}, install a C++17 compiler (Debian: apt-get install g++) and
-install again."""
+INSTALL = "Install a C++17 compiler (Debian: apt-get install g++), and install again."
 
 
 class BuildLibraries(build_ext):
@@ -37,12 +35,9 @@ class BuildLibraries(build_ext):
             super().build_extension(ext)
         except Exception as error:  # no compiler, or one that is too old
             if ext.name == PLUGIN:
-                words = {"what": "VAPOURSYNTH FILTER WAS", "them": "core.hdrunet.Reconstruct"}
-                words["without"] = "The command line works without it."
+                self.warn(f"THE VAPOURSYNTH FILTER WAS NOT BUILT: {error}. The command line works without. {INSTALL}")
             else:
-                words = {"what": "CPU KERNELS WERE", "them": "them"}
-                words["without"] = "Without them the network takes about twice the time on a CPU."
-            self.warn(" ".join(NOT_BUILT.format(error=error, **words).split()))
+                self.warn(f"THE CPU KERNELS WERE NOT BUILT: {error}. A CPU takes twice the time without. {INSTALL}")
 
     def copy_extensions_to_source(self):
         # An editable install: into the wheel, so that pip puts it where it belongs and removes it again.

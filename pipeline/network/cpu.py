@@ -63,7 +63,7 @@ class FusedNetwork:
     """
 
     def __init__(self, network: HDRUNet, layers: Layers) -> None:
-        self._layers, self._dtype, self._channels = layers, layers.dtype, network.config.channels
+        self._layers, self._channels = layers, network.config.channels
         self.backend = layers.backend
         self.precision = "fp32" if layers.dtype is torch.float32 else "bf16"
         self._weighting = None if network.weighting is None else Weighting(network.weighting, layers)
@@ -90,7 +90,7 @@ class FusedNetwork:
         """Memory of a frame from planes to planes, in bytes, by counting: features of full size, two of half and four
         of quarter size, conditions, `kept`; and as much as two more of half size for what tiles take."""
         features = self._channels * (1 + 4 / 4 + 4 / 16) + self._conditions[0][0] * (1 + 1 / 4 + 1 / 16)
-        return int(features * self._dtype.itemsize) + 3 * 4 + _ENGINE_BYTES_PER_PIXEL
+        return int(features * self._layers.dtype.itemsize) + 3 * 4 + _ENGINE_BYTES_PER_PIXEL
 
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class FusedNetwork:
 
     def _describe(self, image: Tensor) -> list[Tensor]:
         """signal -> weights * signal, features of full and of half size, the conditions."""
-        signal = image.to(self._dtype)
+        signal = image.to(self._layers.dtype)
         kept = image if self._weighting is None else self._weighting(signal, image)
         conditions = [] if self._condition is None else self._condition(signal)
         full = self._stem_modulation(*self._stem(signal), *conditions[:1])

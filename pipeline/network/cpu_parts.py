@@ -16,6 +16,7 @@ from .hdrunet import ConditionNetwork, ResidualBlock, WeightingNetwork
 Modulating = Callable[..., Tensor]
 """(1, N, h, w) and further tensors -> (1, N, h, w)."""
 Chaining = Callable[[Tensor], list[Tensor]]
+"""(1, C, h, w) -> the results that are asked for, (1, N, h, w) each."""
 
 
 class Convolving(Protocol):

@@ -16,69 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import native_structs as structs
+from .native_structs import INTERFACE, LONG, POINTER
+
 _LIBRARY = "_hdrunet_kernels_"
-_INTERFACE = 1
-"""As in native/kernels.h: changes with what is declared below, so that no library from before is called."""
 _MULTIPLE, _MOST = 16, 1024
 """Of channels: they come in vectors, and the kernels have so many zeros to pad with."""
-_LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 _log = logging.getLogger(__name__)
 _AFTER = {"none": 0, "relu": 1, "leaky_relu": 2}
 
 
-class _Winograd(ctypes.Structure):
-    """Winograd of native/winograd.h."""
-
-    _fields_ = (
-        ("input", _POINTER),
-        *((name, _LONG) for name in ("height", "width", "channels", "outputs")),
-        *((name, _POINTER) for name in ("packed", "added", "result")),
-        *((name, _LONG) for name in ("rectify", "shuffled", "input_pitch", "added_pitch")),
-    )
-
-
-class _Modulation(ctypes.Structure):
-    """Modulation of native/modulation.h."""
-
-    _fields_ = (
-        *((name, _POINTER) for name in ("features", "condition")),
-        *((name, _LONG) for name in ("height", "width", "channels", "inputs")),
-        *((name, _POINTER) for name in ("packed", "result")),
-        *((name, _LONG) for name in ("features_pitch", "condition_pitch")),
-    )
-
-
-class _Layer(ctypes.Structure):
-    """Layer of native/chain.h."""
-
-    _fields_ = (
-        *((name, _LONG) for name in ("inputs", "outputs", "after")),
-        *((name, _POINTER) for name in ("packed", "result")),
-    )
-
-
-class _Chain(ctypes.Structure):
-    """Chain of native/chain.h."""
-
-    _fields_ = (
-        ("input", _POINTER),
-        *((name, _LONG) for name in ("height", "width", "channels", "side")),
-        ("layers", ctypes.POINTER(_Layer)),
-        ("count", _LONG),
-    )
-
-
-class _Narrow(ctypes.Structure):
-    """Narrow of native/narrow.h."""
-
-    _fields_ = (
-        ("input", _POINTER),
-        *((name, _LONG) for name in ("height", "width", "channels", "side")),
-        *((name, _POINTER) for name in ("packed", "added", "factors", "result")),
-    )
-
-
-_TASKS = {"winograd": _Winograd, "modulation": _Modulation, "chain": _Chain, "narrow": _Narrow}
+_TASKS = {
+    "winograd": structs.Winograd,
+    "modulation": structs.Modulation,
+    "chain": structs.Chain,
+    "narrow": structs.Narrow,
+}
 """hdrunet_* and hdrunet_*_scratch of native/kernels.h."""
 
 
@@ -113,17 +66,25 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL, parallel: object) -> None:
         """parallel: GOMP_parallel of the OpenMP that torch computes with. Raises AttributeError for a library that
         is not this version's."""
-        if library.hdrunet_interface() != _INTERFACE:
+        if library.hdrunet_interface() != INTERFACE:
             raise AttributeError("another version of the package built them; install it again")
-        self._parallel, self._library = ctypes.cast(parallel, _POINTER), library  # type: ignore[arg-type]
+        self._parallel, self._library = ctypes.cast(parallel, POINTER), library  # type: ignore[arg-type]
         for name in ("winograd", "layer", "narrow"):
-            self._declare(f"packed_{name}", _LONG, [_LONG] * 3)
-            self._declare(f"pack_{name}", None, [_POINTER, _POINTER, _LONG, _LONG, _LONG, _POINTER])
-        self._declare("packed_modulation", _LONG, [_LONG] * 2)
-        self._declare("pack_modulation", None, [_POINTER * 4, _POINTER * 4, _LONG, _LONG, _POINTER])
+            self._declare(f"packed_{name}", LONG, [LONG] * 3)
+            self._declare(
+                f"pack_{name}",
+                None,
+                [POINTER, POINTER, LONG, LONG, LONG, POINTER],
+            )
+        self._declare("packed_modulation", LONG, [LONG] * 2)
+        self._declare(
+            "pack_modulation",
+            None,
+            [POINTER * 4, POINTER * 4, LONG, LONG, POINTER],
+        )
         for name, task in _TASKS.items():
-            self._declare(f"{name}_scratch", _LONG, [ctypes.POINTER(task)])
-            self._declare(name, None, [ctypes.POINTER(task), _POINTER, _LONG, _POINTER])
+            self._declare(f"{name}_scratch", LONG, [ctypes.POINTER(task)])
+            self._declare(name, None, [ctypes.POINTER(task), POINTER, LONG, POINTER])
 
     @staticmethod
     def fit(*channels: int) -> bool:
@@ -152,7 +113,7 @@ class Kernels:
         features, pitch = _in_rows(features)
         result = _empty(*shape)
         added, added_pitch = (None, 0) if added is None else _in_rows(_shaped(added, result))
-        task = _Winograd(
+        task = structs.Winograd(
             *(features.data_ptr(), height, width, channels, packed.outputs, packed.address),
             *(None if added is None else added.data_ptr(), result.data_ptr()),
             *(rectify, shuffled, pitch, added_pitch),
@@ -165,7 +126,7 @@ class Kernels:
         channels, inputs = weights[1].shape[:2]
         packed = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs), dtype=torch.float32)
         held = [[each.contiguous() for each in tensors] for tensors in (weights, biases)]
-        pointers = ((_POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
+        pointers = ((POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
         self._library.hdrunet_pack_modulation(*pointers, channels, inputs, packed.data_ptr())
         return packed
 
@@ -176,7 +137,7 @@ class Kernels:
         _shaped(condition[:, :1], features[:, :1])
         (features, pitch), (condition, condition_pitch) = _in_rows(features), _in_rows(condition)
         result = _empty(channels, height, width)
-        task = _Modulation(
+        task = structs.Modulation(
             *(features.data_ptr(), condition.data_ptr(), height, width, channels, condition.shape[1]),
             *(packed.data_ptr(), result.data_ptr(), pitch, condition_pitch),
         )
@@ -194,12 +155,12 @@ class Kernels:
         else:
             features = F.pad(features, (1, 1, 1, 1))
         features = _dense(features)
-        steps = (_Layer * len(layers))()
+        steps = (structs.Layer * len(layers))()
         for step, (packed, after, _), result in zip(steps, layers, results, strict=True):
             step.inputs, step.outputs = packed.channels * packed.side**2, packed.outputs
             step.after, step.packed = _AFTER[after], packed.address
             step.result = None if result is None else result.data_ptr()
-        self._run("chain", _Chain(features.data_ptr(), height, width, channels, side, steps, len(layers)))
+        self._run("chain", structs.Chain(features.data_ptr(), height, width, channels, side, steps, len(layers)))
         return [result for result in results if result is not None]
 
     def narrow(
@@ -212,7 +173,7 @@ class Kernels:
         others = [None if each is None else _dense(_shaped(each, result)) for each in (added, factors)]
         pointers = (None if each is None else each.data_ptr() for each in others)
         shape = height, width, channels, packed.side
-        self._run("narrow", _Narrow(features.data_ptr(), *shape, packed.address, *pointers, result.data_ptr()))
+        self._run("narrow", structs.Narrow(features.data_ptr(), *shape, packed.address, *pointers, result.data_ptr()))
         return result
 
     def _declare(self, name: str, result: Any, arguments: list[Any]) -> None:

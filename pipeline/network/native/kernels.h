@@ -10,7 +10,7 @@
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-// As in native.py: a library that was built before a struct or a function changed is not to be called.
+// As in native_structs.py: a library that was built before a struct or a function changed is not to be called.
 EXPORT long hdrunet_interface() { return 1; }
 
 // What a convolution's weights, (outputs, channels, side, side) and (outputs), are packed into.

@@ -1,0 +1,61 @@
+"""The structs of native/*.h, as ctypes has them. A change of one is a change of INTERFACE, here and in kernels.h."""
+
+from __future__ import annotations
+
+import ctypes
+
+INTERFACE = 1
+"""Of a library that these belong to: hdrunet_interface() of native/kernels.h."""
+LONG, POINTER = ctypes.c_long, ctypes.c_void_p
+
+
+class Winograd(ctypes.Structure):
+    """Winograd of native/winograd.h."""
+
+    _fields_ = (
+        ("input", POINTER),
+        *((name, LONG) for name in ("height", "width", "channels", "outputs")),
+        *((name, POINTER) for name in ("packed", "added", "result")),
+        *((name, LONG) for name in ("rectify", "shuffled", "input_pitch", "added_pitch")),
+    )
+
+
+class Modulation(ctypes.Structure):
+    """Modulation of native/modulation.h."""
+
+    _fields_ = (
+        *((name, POINTER) for name in ("features", "condition")),
+        *((name, LONG) for name in ("height", "width", "channels", "inputs")),
+        *((name, POINTER) for name in ("packed", "result")),
+        *((name, LONG) for name in ("features_pitch", "condition_pitch")),
+    )
+
+
+class Layer(ctypes.Structure):
+    """Layer of native/chain.h."""
+
+    _fields_ = (
+        *((name, LONG) for name in ("inputs", "outputs", "after")),
+        *((name, POINTER) for name in ("packed", "result")),
+    )
+
+
+class Chain(ctypes.Structure):
+    """Chain of native/chain.h."""
+
+    _fields_ = (
+        ("input", POINTER),
+        *((name, LONG) for name in ("height", "width", "channels", "side")),
+        ("layers", ctypes.POINTER(Layer)),
+        ("count", LONG),
+    )
+
+
+class Narrow(ctypes.Structure):
+    """Narrow of native/narrow.h."""
+
+    _fields_ = (
+        ("input", POINTER),
+        *((name, LONG) for name in ("height", "width", "channels", "side")),
+        *((name, POINTER) for name in ("packed", "added", "factors", "result")),
+    )

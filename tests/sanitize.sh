@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The tests of what is native, with libraries that check themselves (AddressSanitizer, UndefinedBehaviorSanitizer).
+#   tests/sanitize.sh [python] [pytest arguments]
+# They lie in a folder of their own, beside a copy of the vapoursynth package: what is installed is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$(realpath -s "${1:-python}")
+shift || true
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+package=$("$python" -c 'import importlib.util as u; print(u.find_spec("vapoursynth").submodule_search_locations[0])')
+cp -r "$package" "$work/vapoursynth"
+rm -rf "$work/vapoursynth/plugins"
+mkdir -p "$work/vapoursynth/plugins/hdrunet"
+include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+build() {
+  g++ -std=c++17 -g -O1 -fno-omit-frame-pointer -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror \
+    -fsanitize=address,undefined -fno-sanitize-recover=undefined "$@"
+}
+build -Wl,-z,lazy -DPy_LIMITED_API=0x030C0000 -DVS_USE_API_42 -DHDRUNET_VERSION_MAJOR=0 -DHDRUNET_VERSION_MINOR=1 \
+  -I"$include" -I"$work/vapoursynth/include" plugin/native/*.cpp -o "$work/vapoursynth/plugins/hdrunet/libhdrunet.so"
+build -mavx2 -mfma pipeline/network/native/avx2.cpp -o "$work/_hdrunet_kernels_avx2.so"
+build -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma pipeline/network/native/avx512.cpp \
+  -o "$work/_hdrunet_kernels_avx512.so"
+# Python and torch keep much until the end on purpose, so leaks are left to test_memory.py.
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work"
+export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
+# Memory under a sanitizer says nothing about memory without one, and the guide's other tools are not ours to preload.
+# OpenVINO opens its libraries with RTLD_DEEPBIND, which AddressSanitizer ends the process for.
+"$python" -m pytest tests/plugin tests/network/test_native.py -m 'not slow' --ignore tests/plugin/test_memory.py \
+  --ignore tests/plugin/test_guide.py -p no:cacheprovider \
+  --deselect tests/plugin/test_frames.py::test_openvino_in_place_of_our_own_code "$@"
