@@ -52,7 +52,8 @@ def to_nits(signal: Tensor, primaries: Primaries, mapping: LightMapping) -> Tens
 
 
 def _roll_off_where_bright(nits: Tensor, brightest: Tensor, mapping: LightMapping) -> None:
-    """Multiply (3, H, W) by the gain of BT.2390 for (1, H, W) brightest: only few pixels of most pictures need it."""
+    """(3, H, W) nits, cd/m2, times the gain of BT.2390 at (1, H, W) brightest, in place: few pixels of most pictures
+    need it."""
     bright = (brightest > mapping.knee_nits * _SURELY_BELOW).flatten().nonzero().squeeze(1)
     part, channels = brightest.flatten()[bright], nits.view(3, -1)
     gain = bt2390_eetf(part, mapping.peak, mapping.source_peak).div_(part)
