@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from .color.spec import ColorSpec, Range
-from .probe import VideoInfo, open_media, video_stream
-from .reader import component_planes
+from .media import open_media, video_stream
+from .picture import component_planes
+from .probe import VideoInfo
 
 Rectangle = tuple[int, int, int, int]
 """(top, bottom, left, right), half-open, in rows and columns."""

@@ -21,7 +21,7 @@ from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
 from .matroska_aspect import PLACEHOLDER, write_aspect
-from .probe import open_media, video_stream
+from .media import open_media, video_stream
 from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
 from .timeline import timecode_after
 from .writer import write_error

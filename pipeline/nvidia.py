@@ -18,7 +18,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .errors import UsageError
-from .probe import OPEN_OPTIONS, VideoInfo, open_media, video_stream
+from .media import OPEN_OPTIONS, open_media, video_stream
+from .probe import VideoInfo
 
 DECODERS = ("software", "nvdec")
 DECODED = {

@@ -12,7 +12,8 @@ import torch
 from hdrunet_video.backend import check_backend
 from hdrunet_video.cli import main
 from hdrunet_video.errors import UsageError
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from tests.conftest import needs_openvino
 from tests.test_engine import engine_of, sdr_frame, small_network

@@ -11,7 +11,8 @@ import pytest
 
 from hdrunet_video.errors import OutputError, UsageError
 from hdrunet_video.job import Job, Plan, make_plan
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from tests.conftest import ffmpeg, needs_openvino
 

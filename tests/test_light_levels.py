@@ -68,7 +68,8 @@ def test_black_bars_do_not_count(tmp_path: Path, size: str, pad: str) -> None:
 def test_a_highlight_of_the_network_counts(clip: Path, tmp_path: Path) -> None:
     import torch
 
-    from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+    from hdrunet_video.network.config import HDRUNetConfig
+    from hdrunet_video.network.hdrunet import HDRUNet
     from hdrunet_video.network.weights import save_network
 
     torch.manual_seed(0)

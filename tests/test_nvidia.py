@@ -22,8 +22,9 @@ from hdrunet_video.cli import main
 from hdrunet_video.errors import UsageError
 from hdrunet_video.frame import Frame
 from hdrunet_video.job import Job, make_plan
+from hdrunet_video.media import open_media
 from hdrunet_video.presets import load_preset, preset_path
-from hdrunet_video.probe import VideoInfo, open_media, probe
+from hdrunet_video.probe import VideoInfo, probe
 from hdrunet_video.reader import Reader
 from hdrunet_video.writer import to_picture
 from tests.conftest import ffmpeg

@@ -90,8 +90,8 @@ LAYERS = [
     "color.convert",
     "presets",
     "network.* baselines.*",
-    "cut_off index probe",
-    "reader nvidia source_color timeline device hardware at_once backend",
+    "cut_off index media probe",
+    "picture reader nvidia source_color timeline device hardware at_once backend",
     "in_flight target",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",

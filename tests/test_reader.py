@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 from hdrunet_video.color.spec import ColorSpec, Matrix, Primaries, Range, Transfer
 from hdrunet_video.errors import InputError
 from hdrunet_video.frame import Frame
-from hdrunet_video.probe import VideoInfo, probe, video_stream
+from hdrunet_video.media import video_stream
+from hdrunet_video.probe import VideoInfo, probe
 from hdrunet_video.reader import Reader
 from tests.conftest import ffmpeg, ffprobe
 

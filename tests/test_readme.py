@@ -12,7 +12,8 @@ import OpenEXR
 import pytest
 
 from hdrunet_video.cli import main
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from hdrunet_video.training import images
 from hdrunet_video.training.__main__ import main as train

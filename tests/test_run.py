@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from tests.conftest import ffmpeg, mediainfo
 from tests.media import BT709, convert, decoded_rgb, frame_times, packet_hashes, video_stream

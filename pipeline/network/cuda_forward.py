@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .config import HDRUNetConfig
 from .cuda_weights import Arguments, pack
-from .hdrunet import HDRUNet, HDRUNetConfig
+from .hdrunet import HDRUNet
 
 Buffers = Mapping[str, Tensor]
 _Shapes = dict[str, tuple[int, ...]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from .hdrunet import HDRUNetConfig
+from .config import HDRUNetConfig
 
 _WEIGHTING = {
     "mask_est.0": "weighting.conv1",

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from ..errors import OutputError, WeightsError
-from .hdrunet import HDRUNet, HDRUNetConfig
+from .config import HDRUNetConfig
+from .hdrunet import HDRUNet
 from .published import config_of, is_published, our_names
 
 BUNDLED = Path(__file__).with_name("hdrunet.safetensors")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..network.hdrunet import HDRUNetConfig
+from ..network.config import HDRUNetConfig
 from .settings import build, lay_over, number, read_toml, span
 
 

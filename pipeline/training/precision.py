@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..device import forbid_tf32
-from ..network.hdrunet import HDRUNet, HDRUNetConfig
+from ..network.config import HDRUNetConfig
+from ..network.hdrunet import HDRUNet
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 6e-2}
 """Relative errors that rounding explains, and more: a CPU had 3e-6, 3e-3 and 2.4e-2 (seeds 0 to 2)."""

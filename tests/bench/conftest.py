@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hdrunet_video.bench.machine import Machine
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 
 MACHINE = Machine(
     date="2026-01-01 00:00",

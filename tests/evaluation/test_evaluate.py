@@ -12,7 +12,8 @@ import torch
 
 import hdrunet_video
 from hdrunet_video.metrics import flow
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from hdrunet_video.training import images
 from hdrunet_video.training.evaluate import main

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from tests.farm.conftest import OPTIONS, Capture, hidden, plan, receipts, run
 from tests.media import flip, sha256

@@ -11,8 +11,9 @@ from hdrunet_video.color.light import LightMapping
 from hdrunet_video.color.spec import Primaries
 from hdrunet_video.color.tone import to_nits
 from hdrunet_video.color.transfer import pq_inverse_eotf
+from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if ON_GPU else torch.device("cpu")

@@ -12,10 +12,11 @@ from hdrunet_video.device import cpu_has_bf16, resolve_precision
 from hdrunet_video.errors import UsageError
 from hdrunet_video.network import cpu, onednn_layers
 from hdrunet_video.network.check import largest_error
+from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cpu import FusedNetwork
 from hdrunet_video.network.cpu_parts import Layers
 from hdrunet_video.network.forward import place
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.native import kernels
 from hdrunet_video.network.native_layers import Native
 from hdrunet_video.network.onednn_layers import OneDnn

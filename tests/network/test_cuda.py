@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import MOST_GRAPHS, Fused
 from hdrunet_video.network.cuda_forward import workspace_bytes
-from hdrunet_video.network.hdrunet import HDRUNetConfig
 from hdrunet_video.network.tiles import choose_tile
 from tests.network.cuda_cases import DEVICE, Inverse, picture_of
 

@@ -12,9 +12,10 @@ import torch
 
 from hdrunet_video.network import check, cuda, forward
 from hdrunet_video.network.check import check_picture
+from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
 from hdrunet_video.network.cuda import Fused, fused
 from hdrunet_video.network.cuda_forward import Forward, supports
-from hdrunet_video.network.hdrunet import VARIANTS, HDRUNet, HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from tests.network.cuda_cases import Inverse, network_of, picture_of
 
 pytest.importorskip("triton", reason="Triton is not there for this platform")

@@ -13,9 +13,9 @@ from hdrunet_video.color.spec import ColorSpec, Matrix, PixelFormat, Primaries, 
 from hdrunet_video.engine import Engine
 from hdrunet_video.frame import Frame
 from hdrunet_video.network import forward
+from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import TOLERANCE, Fused
 from hdrunet_video.network.cuda_forward import Forward, workspace_bytes
-from hdrunet_video.network.hdrunet import HDRUNetConfig
 from hdrunet_video.network.tiles import run_in_tiles
 from hdrunet_video.network.weights import load_network
 from tests.network.cuda_cases import DEVICE, ON_GPU, codes, exact, picture_of

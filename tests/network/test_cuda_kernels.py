@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdrunet_video.network.check import check_picture
+from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import TOLERANCE, Fused
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
-from hdrunet_video.network.hdrunet import HDRUNetConfig, PixelModulation
+from hdrunet_video.network.hdrunet import PixelModulation
 from hdrunet_video.network.weights import load_network
 from tests.network.cuda_cases import (
     DEVICE,

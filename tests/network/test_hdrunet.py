@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hdrunet_video.network.hdrunet import VARIANTS, HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import load_network, save_network
 from tests.published import State, published_state
 

@@ -17,9 +17,10 @@ import torch
 from hdrunet_video.device import cpu_has_bf16
 from hdrunet_video.network import openvino
 from hdrunet_video.network.check import largest_error
+from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
 from hdrunet_video.network.cpu import FusedNetwork
 from hdrunet_video.network.forward import place
-from hdrunet_video.network.hdrunet import VARIANTS, HDRUNet, HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.openvino import Compiled
 from hdrunet_video.network.weights import load_network
 from tests.conftest import needs_openvino

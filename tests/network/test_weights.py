@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from hdrunet_video.errors import OutputError, WeightsError
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.published import our_names
 from hdrunet_video.network.weights import BUNDLED, load_network, save_network, weights_sha256
 

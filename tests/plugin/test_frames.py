@@ -18,9 +18,10 @@ from vapoursynth import core
 import hdrunet_video
 from hdrunet_video.baselines import MODELS
 from hdrunet_video.errors import RetryError
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
-from hdrunet_video.reader import component_planes
+from hdrunet_video.picture import component_planes
 from tests.conftest import needs_openvino
 
 from .conftest import at_most, blank, filled, noise, planes, refusal, same

@@ -28,7 +28,8 @@ import torch
 import vapoursynth as vs
 from vapoursynth import core
 from hdrunet_video.baselines import MODELS
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 
 torch.set_num_threads(4)
 torch.manual_seed(0)

@@ -13,7 +13,8 @@ import torch
 
 from hdrunet_video.cli import main
 from hdrunet_video.job import Job, make_plan
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.weights import save_network
 from hdrunet_video.segments import SegmentStore
 from tests.conftest import ffmpeg, needs_openvino

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.training.alive import Openness
 
 SMALL = HDRUNetConfig(channels=6, condition_channels=4, sft_channels=4, blocks=(1, 1, 1))

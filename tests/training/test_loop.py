@@ -16,7 +16,8 @@ import safetensors
 import torch
 
 from hdrunet_video import load_network
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.training import checkpoint
 from hdrunet_video.training.config import Loss, Optimizer, Schedule
 from hdrunet_video.training.losses import reconstruction

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from hdrunet_video import load_network
-from hdrunet_video.network.hdrunet import HDRUNet, HDRUNetConfig
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.training.precision import TOLERANCES, forward_errors
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "train-gpu"
