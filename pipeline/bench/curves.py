@@ -127,6 +127,8 @@ class Curves:
                 pass
             return OwnTime((time.perf_counter() - started) / count)
 
+        for each in engines.values():
+            each.release()  # what an earlier size has left would hide what this one takes
         calls = {name: partial(compute, each) for name, each in engines.items()}
         measured = interleave(calls, self.device, seconds, self.most_rounds)
         return [

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ..device import is_out_of_memory
 from ..errors import HdrunetError
+from ..host import give_freed_memory_back
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import Network
 from .contestants import REFERENCE, Contestant, random_network
 from .cost import Cost, cost
 from .machine import Machine, free_memory
 from .results import Row
-from .timing import Measured, interleave
+from .timing import Measured, in_use, interleave
 
 _BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200, "bf16": 1200}
 """What it takes at its peak; see engine.py. Ours says itself what it takes."""
@@ -27,6 +28,21 @@ _LEAST = 100
 _TOO_LARGE = "left out: its features and those of the others would not fit in the memory"
 _SLOWNESS = 10
 """How many times as slow as a matrix product of as many operations an unknown contestant is expected to be."""
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """A contestant that is ready for a picture."""
+
+    run: Network
+    output: Tensor
+    """Of the picture, on the CPU."""
+    held_bytes: int
+    """Weights, and what it keeps for the next picture."""
+
+
+class _TooLargeError(Exception):
+    """A contestant that is left out."""
 
 
 @dataclass
@@ -52,46 +68,54 @@ class Contest:
             return [replace(row, width=width, height=height, note=_TOO_LARGE) for row in rows]
         generator = torch.Generator().manual_seed(1)
         signal = torch.rand((1, 3, height, width), generator=generator).to(self.device)
-        runs: dict[str, Network] = {}
+        entered: dict[str, _Entered] = {}
         notes: dict[str, str] = {}
-        outputs: dict[str, Tensor] = {}
         for each in self.contestants:
-            held = [other for other in self.contestants if other.keeps and other.name in runs]
-            notes[each.name] = self._refusal(each, held, width, height, until - time.monotonic())
+            others = [other for other in self.contestants if other.keeps and other.name in entered]
+            notes[each.name] = self._refusal(each, others, width, height, until - time.monotonic())
             if notes[each.name]:
                 continue
             started = time.monotonic()
             try:
-                run = each.build(self.network, tuple(signal.shape), self.device)
-                self._bytes[each.name] = getattr(run, "bytes_per_pixel", _BYTES_PER_PIXEL[each.precision])
-                notes[each.name] = self._too_large([each, *held], pixels)
-                if notes[each.name]:
-                    continue
-                outputs[each.name] = run(signal).float().cpu()
-                runs[each.name] = run
+                entered[each.name] = self._enter(each, others, signal)
             except Exception as error:
                 notes[each.name] = _why(error)
             self._ready[each.name] = time.monotonic() - started
         measured = interleave(
-            {name: partial(run, signal) for name, run in runs.items()},
+            {name: partial(each.run, signal) for name, each in entered.items()},
             self.device,
             until - time.monotonic(),
             failed=lambda name, error: notes.update({name: _why(error)}),
+            held={name: each.held_bytes for name, each in entered.items()},
         )
         for name, taken in measured.items():
-            self._known[name] = taken.median / (width * height)
+            self._known[name] = taken.median / pixels
         whole = cost(self.network, width, height)
-        differences = {name: _difference(output, outputs.get(REFERENCE)) for name, output in outputs.items()}
+        reference = entered.get(REFERENCE)
         return [
             replace(
                 self._row(each, whole, measured.get(each.name)),
                 width=width,
                 height=height,
-                difference=differences.get(each.name),
+                difference=_difference(entered.get(each.name), reference),
                 note=notes[each.name],
             )
             for each in self.contestants
         ]
+
+    def _enter(self, each: Contestant, others: list[Contestant], signal: Tensor) -> _Entered:
+        """Build a contestant and call it once. Raises _TooLargeError where it would not fit beside the others."""
+        give_freed_memory_back()
+        before = in_use(self.device)
+        run = each.build(self.network, tuple(signal.shape), self.device)
+        self._bytes[each.name] = getattr(run, "bytes_per_pixel", _BYTES_PER_PIXEL[each.precision])
+        if reason := self._too_large([each, *others], signal.shape[-2] * signal.shape[-1]):
+            raise _TooLargeError(reason)
+        output = run(signal).float().cpu()
+        give_freed_memory_back()
+        after = in_use(self.device)
+        held = 0 if before is None or after is None else after - before
+        return _Entered(run, output, max(held - (output.nbytes if self.device.type == "cpu" else 0), 0))
 
     def _row(self, each: Contestant, whole: Cost, taken: Measured | None) -> Row:
         row = Row("network", each.name, 0, 0, each.precision, flop=whole.flop, bytes=whole.bytes(each.precision))
@@ -135,8 +159,8 @@ class Contest:
         return _TOO_LARGE if pixels * taken > free_memory(self.device) else ""
 
 
-def _difference(output: Tensor, reference: Tensor | None) -> float | None:
-    return None if reference is None else float((output - reference).abs().max())
+def _difference(one: _Entered | None, reference: _Entered | None) -> float | None:
+    return None if one is None or reference is None else float((one.output - reference.output).abs().max())
 
 
 def _why(error: Exception) -> str:
@@ -144,7 +168,7 @@ def _why(error: Exception) -> str:
         return f"not installed: {error.name}"
     if is_out_of_memory(error):
         return "out of memory"
-    if isinstance(error, HdrunetError):
+    if isinstance(error, (HdrunetError, _TooLargeError)):
         return str(error)
     lines = str(error).strip().splitlines()
     return f"failed: {type(error).__name__}: {lines[0] if lines else ''}"[:160]

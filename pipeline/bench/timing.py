@@ -31,11 +31,14 @@ class Measured:
     seconds: tuple[float, ...]
     """Of one call, one a round."""
     peak_bytes: int | None = None
-    """Memory above what was taken before the call: of the device, on the CPU of the process; None: not known."""
+    """Memory that it needs, what it holds from one call to the next included: of the device, on the CPU of the
+    process; None: not known."""
     joules: float | None = None
     """Of one call, by the whole graphics card; None where NVML does not tell."""
     own_time: bool = False
     """True where the call has timed itself, and is not repeated within a round."""
+    held_bytes: int = 0
+    """What torch has allocated since on CUDA, and still has."""
 
     @property
     def median(self) -> float:
@@ -63,13 +66,16 @@ def interleave(
     seconds: float,
     most_rounds: int = 15,
     failed: Callable[[str, Exception], None] | None = None,
+    held: Mapping[str, int] | None = None,
 ) -> dict[str, Measured]:
     """Warm each call up, then time all of them in turns until `seconds` are over, for one round at least.
 
     A call that fails is left out from there on, and told to `failed`; without `failed` its error is raised.
+    held: bytes that a call holds already, which count as its memory.
     """
     started = time.monotonic()
     alive, repeats = dict(calls), dict.fromkeys(calls, 1)
+    holds = dict.fromkeys(calls, 0) | dict(held or {})
     times: dict[str, list[float]] = {name: [] for name in calls}
     peaks: dict[str, list[int | None]] = {name: [] for name in calls}
     joules: dict[str, list[float | None]] = {name: [] for name in calls}
@@ -87,6 +93,7 @@ def interleave(
             if turn == 0:
                 if device.type == "cpu":  # later, memory that has been kept since hides what is taken
                     peaks[name].append(taken.peak_bytes)
+                holds[name] += taken.held_bytes
                 if device.type == "cuda" and not taken.own_time:
                     repeats[name] = max(1, min(100, round(_ROUND_SECONDS / max(taken.seconds[0], 1e-6))))
                 continue
@@ -96,7 +103,9 @@ def interleave(
         spent = time.monotonic() - started
         if not alive or (turn >= 1 and spent * (turn + 2) / (turn + 1) > seconds):
             break
-    return {name: Measured(tuple(times[name]), _most(peaks[name]), _middle(joules[name])) for name in alive}
+    return {
+        name: Measured(tuple(times[name]), _most(peaks[name], holds[name]), _middle(joules[name])) for name in alive
+    }
 
 
 class Meter:
@@ -121,6 +130,7 @@ class Meter:
             None if before is None or peak is None else max(peak - before, 0),
             None if energy is None or used is None else (used - energy) / repeats,
             isinstance(seconds, OwnTime),
+            max((in_use(self._device) or 0) - (before or 0), 0) if self._device.type == "cuda" else 0,
         )
 
     def _on_cuda(self, call: Callable[[], object], repeats: int, warm_up: bool) -> float:
@@ -170,16 +180,26 @@ class Energy:
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
 
 
+def in_use(device: torch.device) -> int | None:
+    """Memory in use, bytes: of torch's allocator on CUDA, else of the process; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def reset_peak(device: torch.device) -> int | None:
     """Forget the peak and return what is in use, bytes; None where the system does not let us."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return int(torch.cuda.memory_allocated(device))
+        return in_use(device)
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
+    except OSError:
         return None
+    return in_use(device)
 
 
 def read_peak(device: torch.device) -> int | None:
@@ -193,8 +213,8 @@ def read_peak(device: torch.device) -> int | None:
     return None
 
 
-def _most(values: list[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
+def _most(values: list[int | None], held: int) -> int | None:
+    return max((value + held for value in values if value is not None), default=None)
 
 
 def _middle(values: list[float | None]) -> float | None:

@@ -56,6 +56,19 @@ def test_events_time_calls() -> None:
     assert len(calls) == 4
 
 
+def test_memory_that_is_held_from_call_to_call_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = 0
+
+    def keeps() -> None:
+        nonlocal held
+        held = 4000
+
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000 + held)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + held + 500)
+    measured = interleave({"keeps": keeps, "a": lambda: None}, CARD, seconds=0.0, held={"a": 70})
+    assert {name: taken.peak_bytes for name, taken in measured.items()} == {"keeps": 4500, "a": 570}
+
+
 def test_calls_that_time_themselves_are_not_repeated() -> None:
     calls: list[str] = []
 

@@ -16,6 +16,7 @@ from hdrunet_video.bench.cost import cost
 from hdrunet_video.bench.machine import Machine, copy_bandwidth, matmul_flops
 from hdrunet_video.bench.network import Contest
 from hdrunet_video.bench.results import Row
+from hdrunet_video.bench.timing import reset_peak
 from hdrunet_video.errors import UsageError
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
@@ -108,6 +109,23 @@ def test_what_fails_is_named_and_the_others_go_on(machine: Machine, network: HDR
     assert rows["bad"].note == "failed: RuntimeError: no such kernel"
     assert (rows["late"].note, rows["late"].seconds) == ("out of memory", ())
     assert rows["ours fp32"].seconds
+
+
+def test_memory_that_is_held_from_call_to_call_counts(machine: Machine, network: HDRUNet) -> None:
+    if reset_peak(CPU) is None:
+        pytest.skip("this system does not let a process reset its peak")
+    kept: list[Tensor] = []
+
+    def keeps(signal: Tensor) -> Tensor:
+        if not kept:
+            kept.append(torch.ones(1 << 26, dtype=torch.uint8))
+        return signal
+
+    holder = Contestant("holder", "fp32", lambda *_: keeps, keeps=True)
+    rows = by_name(Contest(machine, CPU, [*chosen(CPU, ["eager fp32 channels_last"]), holder], network).run(8, 8, 9.0))
+    peaks = {name: row.peak_bytes or 0 for name, row in rows.items()}
+    assert peaks.pop("holder") > 0.9 * (1 << 26)
+    assert max(peaks.values()) < 0.5 * (1 << 26)
 
 
 def test_what_would_not_end_in_time_is_left_out(machine: Machine, network: HDRUNet) -> None:
