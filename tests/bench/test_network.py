@@ -159,6 +159,12 @@ def test_what_would_not_fit_is_left_out(machine: Machine, network: HDRUNet, monk
     assert all("would not fit in the memory" in row.note for row in rows)
 
 
+def test_on_cuda_the_compiler_takes_its_time_as_well() -> None:
+    names = [each.name for each in contestants(torch.device("cuda"))]
+    assert {"torch.compile", "torch.compile max-autotune", "eager fp16 channels_last", "ours fp16"} <= set(names)
+    assert "torch.compile max-autotune" not in [each.name for each in contestants(CPU)]
+
+
 def test_unknown_contestant() -> None:
     with pytest.raises(UsageError, match="no contestant 'mine'") as error:
         chosen(CPU, ["mine"])
