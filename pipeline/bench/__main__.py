@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import re
 import sys
 from importlib.util import find_spec
@@ -37,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "--contestants", nargs="+", default=[], metavar="NAME", help="networks and runtimes to measure (default: all)"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="for all of it (default 300)")
+    parser.add_argument("--budget", type=float, default=600.0, metavar="SECONDS", help="for all of it (default 600)")
     parser.add_argument(
         "--preset", default="prores-hq", metavar="NAME", help="what the stages encode to (default prores-hq)"
     )
@@ -53,11 +55,11 @@ def _run(flags: argparse.Namespace) -> int:
     for part in flags.only:
         if part not in PARTS:
             raise UsageError(f"there is no part {part!r}", f"--only takes {', '.join(PARTS)}")
-    if not flags.budget > 0:
-        raise UsageError(f"--budget {flags.budget:g} leaves no time", "For example --budget 60")
+    if not 0 < flags.budget < math.inf:
+        raise UsageError(f"--budget {flags.budget:g} is no time to share out", "For example --budget 60")
     for name in (flags.json, flags.trace, flags.plot):
-        if name is not None and not Path(name).absolute().parent.is_dir():
-            raise OutputError(f"the folder of {name} does not exist", f"mkdir -p {Path(name).parent}")
+        if name is not None:
+            _check_writable(Path(name))
     if flags.trace is not None and "stages" not in flags.only:
         raise UsageError("--trace shows the stages, which --only leaves out", "--only stages")
     if flags.plot is not None and find_spec("PIL") is None:
@@ -75,22 +77,31 @@ def _run(flags: argparse.Namespace) -> int:
     from .machine import examine
     from .measure import Request, measure
     from .report import tables
+    from .results import Results
     from .timeline import Timeline, chrome_trace
 
     device = resolve_device(flags.device)
     contestants = chosen(device, flags.contestants)
     request = Request(device, sizes, parts, contestants, preset, flags.budget, flags.tune)
     timelines: dict[str, Timeline] = {}
-    results = measure(request, lambda: examine(device), _say, timelines)
-    print(tables(results))
-    if flags.json is not None:
-        _write(Path(flags.json), json.dumps(results.as_dict(), indent=1).encode())
+
+    def keep(results: Results) -> None:
+        if flags.json is not None:
+            _write(Path(flags.json), json.dumps(results.as_dict(), indent=1).encode())
+
+    results = measure(request, lambda: examine(device), _say, timelines, keep)
+    print(tables(results), flush=True)
+    keep(results)
     if flags.plot is not None:
         from .plot import plot
 
         _write(Path(flags.plot), plot(results))
     if flags.trace is not None:
+        if not timelines:
+            _say("nothing ran from end to end: the trace is empty")
         _write(Path(flags.trace), chrome_trace(timelines))
+    if not results.complete:
+        raise KeyboardInterrupt
     return 0
 
 
@@ -100,6 +111,17 @@ def size_of(text: str) -> tuple[int, int]:
     if not match or min(int(match[1]), int(match[2])) < 8:
         raise UsageError(f"{text!r} is not a size", "--sizes takes WIDTHxHEIGHT, at least 8x8: 1920x1080")
     return int(match[1]), int(match[2])
+
+
+def _check_writable(path: Path) -> None:
+    """Raises OutputError for what could not be written in the end; writes nothing."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"the folder of {path} does not exist", f"mkdir -p {path.parent}")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", "Name a file.")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise OutputError(f"{path} may not be written", "Name another file.")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..network.hdrunet import HDRUNet
+from .machine import Machine
+from .results import Row
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
@@ -66,3 +68,14 @@ def cost(network: HDRUNet, width: int, height: int) -> Cost:
     with torch.inference_mode():
         own(torch.zeros(1, 3, side, side))
     return Cost(tuple(layers))
+
+
+def with_limits(row: Row, machine: Machine, network: HDRUNet) -> Row:
+    """The row with its roofline on `machine`, whose limits may have been measured after it."""
+    if row.flop:
+        if not (flops := machine.flops.get(row.precision)):
+            return row
+        least = cost(network, row.width, row.height).seconds(row.precision, flops, machine.bandwidth)
+        return replace(row, roofline_seconds=least)
+    # What else has bytes goes over a bus, whose speed is not known.
+    return replace(row, roofline_seconds=row.bytes / machine.bandwidth) if row.name in ("colour", "light") else row

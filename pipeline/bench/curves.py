@@ -19,7 +19,7 @@ from ..color.convert import Target
 from ..color.light import LightMapping
 from ..engine import Engine
 from ..frame import Frame
-from ..host import release_team
+from ..host import give_freed_memory_back, release_team
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import Size, smaller_tile
 from ..prefetch import prefetch
@@ -34,13 +34,11 @@ SIZES: tuple[Size, ...] = (
     *((2560, 1440), (3840, 2160), (5120, 2880), (7680, 4320)),
 )
 LENGTHS = (8, 32, 128, 512)
-_FILM: Size = (320, 180)
-_FRAMES = {"cpu": 1, "cuda": 8}
+_FILM: Size = (256, 144)
+_FRAMES = {"cpu": 1, "cuda": 24}
 """Frames of one measurement of a size."""
 _BYTES_PER_PIXEL = 100
 """Of a picture outside of the network."""
-_USE = 0.25
-"""Share of the matrix product's speed that is expected of the first size."""
 
 
 @dataclass
@@ -66,7 +64,7 @@ class Curves:
         until = time.monotonic() + seconds
         network = self.network or random_network()
         whole, rows = self._engine(network), list[Row]()
-        a_pixel, largest = 1e6 / (self.machine.flops["fp32"] * _USE), self.sizes[0]
+        a_pixel, largest = 1e6 / self.machine.flops["fp32"], self.sizes[0]
         for width, height in sorted(self.sizes, key=lambda size: size[0] * size[1]):
             tile, pixels = whole.tile_for(width, height), width * height
             reason = self._refusal(whole, width, height, 2 * a_pixel * pixels, until - time.monotonic())
@@ -86,10 +84,9 @@ class Curves:
         return rows
 
     def over_frames(self, seconds: float) -> list[Row]:
-        """A row a length: the most memory that a film took, light mapping alone, because the network keeps no more
-        than the memory of a frame. With PyAV decoder and encoder are in it."""
+        """A row a length: the most memory that a film took. With PyAV decoder and encoder are in it."""
         until = time.monotonic() + seconds
-        engine = self._engine(lambda signal: signal)
+        engine = self._engine(self.network or random_network())
         convert, what = self._film(engine)
         convert(self.lengths[0])
         rows: list[Row] = []
@@ -98,6 +95,7 @@ class Curves:
             if rows and taken * length > until - time.monotonic():
                 rows.append(Row("frames", "left out", *_FILM, frames=length, note="the time would not do"))
                 continue
+            give_freed_memory_back()
             reset_peak(self.device)
             started = time.perf_counter()
             convert(length)
@@ -132,7 +130,16 @@ class Curves:
         calls = {name: partial(compute, each) for name, each in engines.items()}
         measured = interleave(calls, self.device, seconds, self.most_rounds)
         return [
-            Row("sizes", name, width, height, engines[name].precision, taken.seconds, peak_bytes=taken.peak_bytes)
+            Row(
+                part="sizes",
+                name=name,
+                width=width,
+                height=height,
+                precision=engines[name].precision,
+                backend=engines[name].backend,
+                seconds=taken.seconds,
+                peak_bytes=taken.peak_bytes,
+            )
             for name, taken in measured.items()
         ]
 
@@ -162,7 +169,7 @@ class Curves:
                     out.write(frame)
             out.close()
 
-        return convert, "decode, light, encode"
+        return convert, "decode, engine, encode"
 
 
 def _drain(engine: Engine, frames: Iterable[Frame]) -> None:

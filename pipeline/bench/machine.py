@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import platform
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 import hdrunet_video
 
-from ..device import forbid_tf32, total_memory
+from ..device import cpu_has_bf16, forbid_tf32, total_memory
 from ..hardware import hardware_name
 from .timing import Meter
 
 _SHARE_OF_MEMORY = 0.8
 _ROUNDS = 5
+_SECONDS = 1.0
+"""Of one limit: a machine without instructions for a precision takes that long for one product."""
+_LIBRARIES = ("av", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "ncnn", "torch-tensorrt", "triton")
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,14 @@ class Machine:
     """Version."""
     package: str
     """Version of this package."""
+    system: str
+    """The operating system, and Python."""
+    processors: int
+    """Logical processors of the machine, used or not."""
+    libraries: dict[str, str]
+    """Versions of others that may have a part in what was measured, by their names on PyPI."""
     flops: dict[str, float]
-    """Operations a second of a large matrix product, by precision (fp32 without TF32)."""
+    """Operations a second of a large matrix product, by precision (fp32 without TF32), of those that are used here."""
     bandwidth: float
     """Bytes a second of a large copy on the device, read and written bytes together."""
 
@@ -55,9 +67,11 @@ class Machine:
 def examine(device: torch.device) -> Machine:
     """Measure the machine's limits; takes some seconds."""
     forbid_tf32()
-    precisions = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    if device.type == "cpu":
-        del precisions["fp16"]  # nothing computes in it on a CPU
+    precisions = {"fp32": torch.float32}
+    if device.type == "cuda":
+        precisions["fp16"] = torch.float16
+    elif cpu_has_bf16():
+        precisions["bf16"] = torch.bfloat16
     return Machine(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         device=hardware_name(device),
@@ -67,6 +81,9 @@ def examine(device: torch.device) -> Machine:
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
         torch=torch.__version__,
         package=hdrunet_video.__version__,
+        system=f"{platform.platform()}, Python {platform.python_version()}",
+        processors=os.cpu_count() or 1,
+        libraries={name: found for name in _LIBRARIES if (found := _version(name))},
         flops={key: matmul_flops(device, dtype) for key, dtype in precisions.items()},
         bandwidth=copy_bandwidth(device),
     )
@@ -74,7 +91,7 @@ def examine(device: torch.device) -> Machine:
 
 def matmul_flops(device: torch.device, dtype: torch.dtype, side: int = 0) -> float:
     """Operations a second of the fastest of some products of two square matrices of random numbers."""
-    side = side or (8192 if device.type == "cuda" else 1536)
+    side = side or (8192 if device.type == "cuda" else 1536 if torch.get_num_threads() < 8 else 4096)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     with torch.inference_mode():
         return 2 * side**3 / _fastest(device, lambda: left @ right)
@@ -100,6 +117,17 @@ def free_memory(device: torch.device) -> float:
 
 
 def _fastest(device: torch.device, call: Callable[[], object]) -> float:
-    meter = Meter(device)
-    meter.run(call, warm_up=True)
-    return min(meter.run(call, repeats=2).seconds[0] for _ in range(_ROUNDS))
+    meter, until = Meter(device), time.monotonic() + _SECONDS
+    best = meter.run(call, warm_up=True).seconds[0]
+    for turn in range(_ROUNDS):
+        if turn and time.monotonic() > until:
+            break
+        best = min(best, meter.run(call, repeats=2).seconds[0])
+    return best
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

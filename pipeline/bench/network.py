@@ -13,10 +13,11 @@ from torch import Tensor
 from ..device import is_out_of_memory
 from ..errors import HdrunetError
 from ..host import give_freed_memory_back
+from ..network.check import codes
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import Network
 from .contestants import REFERENCE, Contestant, random_network
-from .cost import Cost, cost
+from .cost import cost
 from .machine import Machine, free_memory
 from .results import Row
 from .timing import Measured, in_use, interleave
@@ -27,7 +28,7 @@ _LEAST = 100
 """Bytes a pixel: each of them takes more."""
 _TOO_LARGE = "left out: its features and those of the others would not fit in the memory"
 _SLOWNESS = 10
-"""How many times as slow as a matrix product of as many operations an unknown contestant is expected to be."""
+"""How many times as slow as a matrix product of as many operations the original is expected to be."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,14 @@ class Contest:
         """One row a contestant; `seconds` are kept to but for one round."""
         until, pixels = time.monotonic() + seconds, width * height
         if pixels * _LEAST > free_memory(self.device):
-            rows = (self._row(each, cost(self.network, width, height), None) for each in self.contestants)
-            return [replace(row, width=width, height=height, note=_TOO_LARGE) for row in rows]
+            rows = [self._row(each, width, height, None, None) for each in self.contestants]
+            return [replace(row, note=_TOO_LARGE) for row in rows]
         generator = torch.Generator().manual_seed(1)
         signal = torch.rand((1, 3, height, width), generator=generator).to(self.device)
         entered: dict[str, _Entered] = {}
         notes: dict[str, str] = {}
         for each in self.contestants:
-            others = [other for other in self.contestants if other.keeps and other.name in entered]
+            others = [other for other in self.contestants if other.name in entered]
             notes[each.name] = self._refusal(each, others, width, height, until - time.monotonic())
             if notes[each.name]:
                 continue
@@ -90,18 +91,13 @@ class Contest:
         )
         for name, taken in measured.items():
             self._known[name] = taken.median / pixels
-        whole = cost(self.network, width, height)
         reference = entered.get(REFERENCE)
-        return [
-            replace(
-                self._row(each, whole, measured.get(each.name)),
-                width=width,
-                height=height,
-                difference=_difference(entered.get(each.name), reference),
-                note=notes[each.name],
-            )
-            for each in self.contestants
-        ]
+        rows = []
+        for each in self.contestants:
+            row = self._row(each, width, height, entered.get(each.name), measured.get(each.name))
+            difference = _difference(entered.get(each.name), reference) if row.seconds else None
+            rows.append(replace(row, difference=difference, note=notes[each.name]))
+        return rows
 
     def _enter(self, each: Contestant, others: list[Contestant], signal: Tensor) -> _Entered:
         """Build a contestant and call it once. Raises _TooLargeError where it would not fit beside the others."""
@@ -109,58 +105,67 @@ class Contest:
         before = in_use(self.device)
         run = each.build(self.network, tuple(signal.shape), self.device)
         self._bytes[each.name] = getattr(run, "bytes_per_pixel", _BYTES_PER_PIXEL[each.precision])
-        if reason := self._too_large([each, *others], signal.shape[-2] * signal.shape[-1]):
+        pixels = signal.shape[-2] * signal.shape[-1]
+        if reason := self._too_large(each, others, pixels):
             raise _TooLargeError(reason)
+        started = time.monotonic()
         output = run(signal).float().cpu()
+        if each.name == REFERENCE:  # for want of better, what others are expected to take
+            self._known.setdefault(each.name, (time.monotonic() - started) / pixels)
         give_freed_memory_back()
         after = in_use(self.device)
         held = 0 if before is None or after is None else after - before
         return _Entered(run, output, max(held - (output.nbytes if self.device.type == "cpu" else 0), 0))
 
-    def _row(self, each: Contestant, whole: Cost, taken: Measured | None) -> Row:
-        row = Row("network", each.name, 0, 0, each.precision, flop=whole.flop, bytes=whole.bytes(each.precision))
-        if taken is None:
+    def _row(self, each: Contestant, width: int, height: int, entered: _Entered | None, taken: Measured | None) -> Row:
+        """What computes the network may have fallen back to other code and another precision than asked for."""
+        precision = getattr(entered.run, "precision", each.precision) if entered else each.precision
+        whole = cost(self.network, width, height)
+        row = Row("network", each.name, width, height, precision, flop=whole.flop, bytes=whole.bytes(precision))
+        if entered is None or taken is None:
             return row
         return replace(
             row,
+            backend=getattr(entered.run, "backend", "") if each.ours else "",
             seconds=taken.seconds,
             peak_bytes=taken.peak_bytes,
             joules=taken.joules,
             setup_seconds=self._ready[each.name],
         )
 
-    def with_limits(self, row: Row, machine: Machine) -> Row:
-        """A row of this contest with its roofline on `machine`, whose limits may have been measured after it."""
-        flops = machine.flops.get(row.precision)
-        if not flops:
-            return row
-        whole = cost(self.network, row.width, row.height)
-        return replace(row, roofline_seconds=whole.seconds(row.precision, flops, machine.bandwidth))
-
-    def _refusal(self, each: Contestant, held: list[Contestant], width: int, height: int, seconds: float) -> str:
-        """Why a contestant is left out at a size, beside those that hold memory; empty where it is not."""
+    def _refusal(self, each: Contestant, others: list[Contestant], width: int, height: int, seconds: float) -> str:
+        """Why a contestant is left out at a size, beside those that take part; empty where it is not."""
         if each.package and find_spec(each.package) is None:
             return f"not installed: {each.package}"
         pixels = width * height
         # What ours takes is known only when it is built.
-        if (each.name in self._bytes or not each.ours) and (reason := self._too_large([each, *held], pixels)):
+        if (each.name in self._bytes or not each.ours) and (reason := self._too_large(each, others, pixels)):
             return reason
-        per_pixel = self._known.get(each.name, self._known.get(REFERENCE, 0.0))
-        if not per_pixel:
-            fp32 = self.machine.flops["fp32"]
-            per_pixel = _SLOWNESS * cost(self.network, width, height).flop / fp32 / pixels
-        needed = 3 * per_pixel * pixels + self._ready.get(each.name, each.setup_seconds)
-        if each.name != REFERENCE and needed > seconds:
-            return f"left out: it would need {needed:.0f} s and {max(seconds, 0):.0f} s of --budget are left"
+        needed = 3 * self._expected(each, width, height) + self._ready.get(each.name, each.setup_seconds)
+        left = seconds - 2 * sum(self._expected(other, width, height) for other in others)
+        if each.name != REFERENCE and needed > left:
+            return f"left out: it would need {needed:.0f} s and {max(left, 0):.0f} s of --budget are left"
         return ""
 
-    def _too_large(self, each: list[Contestant], pixels: int) -> str:
-        taken = sum(self._bytes.get(one.name, _BYTES_PER_PIXEL[one.precision]) for one in each)
+    def _expected(self, each: Contestant, width: int, height: int) -> float:
+        """Seconds of a picture."""
+        if each.name in self._known:
+            return self._known[each.name] * width * height
+        if REFERENCE in self._known:
+            return self._known[REFERENCE] * width * height / each.speed
+        return _SLOWNESS * cost(self.network, width, height).flop / self.machine.flops["fp32"]
+
+    def _too_large(self, each: Contestant, others: list[Contestant], pixels: int) -> str:
+        """Empty where it fits beside what those hold."""
+        held = [each, *(other for other in others if other.keeps)]
+        taken = sum(self._bytes.get(one.name, _BYTES_PER_PIXEL[one.precision]) for one in held)
         return _TOO_LARGE if pixels * taken > free_memory(self.device) else ""
 
 
 def _difference(one: _Entered | None, reference: _Entered | None) -> float | None:
-    return None if one is None or reference is None else float((one.output - reference.output).abs().max())
+    return (
+        None if one is None or reference is None else float((codes(one.output) - codes(reference.output)).abs().max())
+    )
 
 
 def _why(error: Exception) -> str:

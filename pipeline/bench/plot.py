@@ -1,4 +1,4 @@
-"""What was measured as one picture: bars of the network, lines of the curves."""
+"""What was measured as one picture: bars of the network and of the stages, lines of the curves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 _WIDTH, _LINE, _CHART = 960, 22, 260
 _LEFT, _RIGHT = 250, 110
+_MARKED = ("ours", "end to end")
 _BAR, _OURS, _INK, _PALE = "#9db4d0", "#1f5fbf", "#202020", "#b0b0b0"
 
 
 def plot(results: Results) -> bytes:
-    """A PNG: median time of each contestant at each size, and both curves, as far as they were measured."""
+    """A PNG: median time of each contestant and stage at each size, and both curves, as far as they were measured."""
     from PIL import Image, ImageDraw
 
-    groups = _sizes([row for row in results.of("network") if row.seconds])
+    groups = _groups(results)
     curves = [(title, points) for title, points in _curves(results) if points]
     height = 3 * _LINE + sum((len(rows) + 2) * _LINE for rows in groups.values()) + _CHART * len(curves)
     image = Image.new("RGB", (_WIDTH, height), "white")
@@ -29,8 +30,8 @@ def plot(results: Results) -> bytes:
     draw.text((10, 8), f"{machine.device}, {machine.kind}, {machine.threads} threads, {machine.date} UTC", fill=_INK)
     draw.text((10, 24), f"hdrunet-video {machine.package}, torch {machine.torch}, load {machine.load:g}", fill=_INK)
     top = 3 * _LINE
-    for size, rows in groups.items():
-        draw.text((10, top), f"network, {size}, ms a frame (median; line: min to max)", fill=_INK)
+    for title, rows in groups.items():
+        draw.text((10, top), f"{title}, ms a frame (median; line: min to max)", fill=_INK)
         _bars(draw, top + _LINE, rows)
         top += (len(rows) + 2) * _LINE
     for title, points in curves:
@@ -41,10 +42,13 @@ def plot(results: Results) -> bytes:
     return file.getvalue()
 
 
-def _sizes(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _groups(results: Results) -> dict[str, list[Row]]:
+    """Rows that are compared with each other, by what they show."""
     groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(f"{row.width}x{row.height}", []).append(row)
+    for part, title in (("network", "network"), ("stage", "stages"), ("end to end", "stages")):
+        for row in results.of(part):
+            if row.seconds:
+                groups.setdefault(f"{title}, {row.width}x{row.height}", []).append(row)
     return groups
 
 
@@ -70,7 +74,7 @@ def _bars(draw: ImageDraw, top: int, rows: Sequence[Row]) -> None:
         y = top + index * _LINE
         right = _LEFT + row.median * scale
         draw.text((10, y + 3), row.name, fill=_INK)
-        draw.rectangle((_LEFT, y + 2, right, y + _LINE - 4), fill=_OURS if row.name.startswith("ours") else _BAR)
+        draw.rectangle((_LEFT, y + 2, right, y + _LINE - 4), fill=_OURS if row.name.startswith(_MARKED) else _BAR)
         low, high = (_LEFT + min(limit * scale, _WIDTH - _LEFT) for limit in (min(row.seconds), max(row.seconds)))
         draw.line((low, y + _LINE // 2 - 1, high, y + _LINE // 2 - 1), fill=_INK)
         draw.text((_WIDTH - _RIGHT + 30, y + 3), f"{row.median * 1e3:.4g} ms", fill=_INK)

@@ -8,27 +8,26 @@ from collections.abc import Iterable, Sequence
 from .contestants import REFERENCE
 from .results import Results, Row
 
-_TEN_BITS = 1023
-
 NOTES = """\
-min, median, max: of one frame, over rounds in which all took turns. x: the original's median over the own one, round
-by round. TFLOP/s: the network's convolutions (a multiplication and an addition are two) over the median. peak: share
+min, median, max: of one frame, over rounds in which all took turns. x: the original's time over the own one, round by
+round. TFLOP/s: the network's convolutions (a multiplication and an addition are two) over the median. peak: share
 of what a matrix product reaches here in the same precision. GB/s: what the convolutions read and write if each does it
 once, over the median; code that keeps features on the chip moves less than that. roofline: the time that the
 convolutions need at least, each by its operations or by its bytes, over the median; fusing layers can pass 100 %.
-codes: largest difference to the original in 10-bit codes. MiB: memory above what was taken before."""
+codes: largest difference to the original after the light mapping, in 10-bit codes of PQ. MiB: memory that it needs,
+with what it holds from one frame to the next. In parentheses: whose code it was, where it was not our own kernels."""
 
 STAGE_NOTES = """\
 decode, encode: with PyAV, as many frames as in a film of this run. colour: to R'G'B'. light: to cd/m2, rolled off, to
-planes. engine: all between the decoder and the encoder, frames in flight. end to end: all at once, from the first frame
-that arrives at the encoder; its throughput as a share of that of the slowest of decode, engine and encode alone, in the
-same rounds; and how much of the time each lane was at work."""
+planes. engine: all between the decoder and the encoder, frames in flight. end to end: all at once, from when the engine
+is full and has given what it has in work; its throughput as a share of that of the slowest of decode, engine and encode
+alone, in the same rounds; and how much of the time each lane was at work. GB/s: planes, and the signal in float32, read
+and written once. roofline: the least time by operations and bytes, of a network layer by layer, over the median."""
 
 CURVE_NOTES = """\
 time over size: the engine, frame by frame; x least: of the least time a pixel that was measured for a picture computed
 whole. `in turns`: the largest of these whole and in halves, in the same rounds; x: of the whole. memory over length:
-the most that torch had allocated on a card, or the whole process on a CPU, light mapping alone (the network keeps
-no more than the memory of a frame)."""
+the most that torch had allocated on a card, or the whole process on a CPU, while a film was converted."""
 
 
 def tables(results: Results) -> str:
@@ -38,7 +37,7 @@ def tables(results: Results) -> str:
         parts += [_network(results), NOTES]
     if results.of("stage"):
         parts += [_stages(results), STAGE_NOTES]
-    if results.of("sizes"):
+    if results.of("sizes") or results.of("frames"):
         parts += [_pixels(results), _films(results), CURVE_NOTES]
     parts += [f"{row.name} failed: {row.note}" for row in results.of("failed")]
     return "\n\n".join(parts)
@@ -72,13 +71,12 @@ def _network(results: Results) -> str:
         reference = references.get(_size(row))
         lines.append(
             [
-                *(row.name, _size(row), str(len(row.seconds)), *_times(row)),
+                *(_name(row), _size(row), str(len(row.seconds)), *_times(row)),
                 f"{speedup(row, reference):.2f}" if reference else "",
-                f"{row.flop / row.median / 1e12:.3g}",
+                _teraflops(row),
                 f"{row.flop / row.median / limit:.0%}" if limit else "",
-                f"{row.bytes / row.median / 1e9:.4g}",
-                f"{row.roofline_seconds / row.median:.0%}" if row.roofline_seconds else "",
-                f"{row.difference * _TEN_BITS:.2g}" if row.difference is not None else "",
+                *(_gigabytes(row), _roofline(row)),
+                f"{row.difference:.2g}" if row.difference is not None else "",
                 *(_mib(row), _joules(row)),
                 f"{row.setup_seconds:.1f}" if row.setup_seconds is not None else "",
             ]
@@ -87,7 +85,8 @@ def _network(results: Results) -> str:
 
 
 def _stages(results: Results) -> str:
-    head = ["stage", "size", "rounds", "min ms", "median", "max", "frames/s", "GB/s", "MiB", "J", "remarks"]
+    head = ["stage", "size", "rounds", "min ms", "median", "max", "frames/s", "TFLOP/s", "GB/s", "roofline"]
+    head += ["MiB", "J", "remarks"]
     lines = []
     for row in [*results.of("stage"), *results.of("end to end")]:
         if not row.seconds:
@@ -100,8 +99,8 @@ def _stages(results: Results) -> str:
         lines.append(
             [
                 *(row.name, _size(row), str(len(row.seconds)), *_times(row), f"{1 / row.median:.4g}"),
-                f"{row.bytes / row.median / 1e9:.4g}" if row.bytes else "",
-                *(_mib(row), _joules(row), "; ".join(filter(None, remarks))),
+                *(_teraflops(row), _gigabytes(row), _roofline(row), _mib(row), _joules(row)),
+                "; ".join(filter(None, remarks)),
             ]
         )
     return table(head, lines)
@@ -186,6 +185,26 @@ def _ms(seconds: float) -> str:
 def _digits(value: float) -> str:
     """Four digits, and never an exponent above the point."""
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _name(row: Row) -> str:
+    """With whose code it was, where the name does not say it, and the precision, where that is another."""
+    if row.backend in ("", "ours") or row.backend == row.name.split()[0].lower():
+        return row.name
+    fallen = "" if row.precision in row.name else f" {row.precision}"
+    return f"{row.name} ({row.backend}{fallen})"
+
+
+def _teraflops(row: Row) -> str:
+    return f"{row.flop / row.median / 1e12:.3g}" if row.flop else ""
+
+
+def _gigabytes(row: Row) -> str:
+    return f"{row.bytes / row.median / 1e9:.4g}" if row.bytes else ""
+
+
+def _roofline(row: Row) -> str:
+    return f"{row.roofline_seconds / row.median:.0%}" if row.roofline_seconds else ""
 
 
 def _mib(row: Row) -> str:

@@ -87,6 +87,8 @@ def onnx_runtime(network: nn.Module, shape: tuple[int, ...], device: torch.devic
         binding, where = session.io_binding(), (device.type, device.index or 0, "float32")
         binding.bind_input("signal", *where, tuple(signal.shape), signal.data_ptr())
         binding.bind_output("output", *where, tuple(output.shape), output.data_ptr())
+        if device.type == "cuda":  # it computes on a stream of its own
+            torch.cuda.current_stream(device).synchronize()
         session.run_with_iobinding(binding)
         return output
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -23,27 +21,40 @@ from ..color.tone import measure, to_nits
 from ..engine import Engine
 from ..errors import RetryError
 from ..frame import Frame
-from ..host import release_team
 from ..network.forward import place
 from ..network.hdrunet import HDRUNet
 from ..network.tiles import run_in_tiles
-from ..prefetch import prefetch
 from ..tune import noise, tune
 from .contestants import random_network
 from .cost import cost
 from .machine import Machine, free_memory
 from .results import Row
 from .timeline import Timeline
-from .timing import Measured, Meter, OwnTime, interleave
+from .timing import Measured, Meter, OwnTime, interleave, time_each
 from .traced import TracedEngine
 
 _FEWEST = 6
-"""Frames of a film that is measured: the first and the last have less to overlap with."""
-_USE = 0.25
-"""Share of the matrix product's speed that is expected, to see if the time will do."""
+"""Frames of a film that is measured."""
+_FILLS = 3
+"""Times that a film fills the engine at least: the first does not count."""
+_ROUNDS = 5
+"""That the time is to do for, the one to warm up with it."""
+_LEFT_OUT = "left out: what is left of --budget would not do"
 _BYTES_PER_PIXEL = 100
 """Of a picture outside of the network, which may be in tiles."""
 _NAMES = ("decode", "upload", "colour", "network", "light", "download", "engine", "encode", "end to end")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Frames that are measured together."""
+
+    alone: int
+    """Through the engine."""
+    film: int
+    """Through all."""
+    left_out: tuple[str, ...]
+    """Stages that the time would not do for."""
 
 
 @dataclass
@@ -80,41 +91,41 @@ class Stages:
         network = self.network or _bundled()
         target = Target(self.preset.color, self.preset.format, self.preset.dither)
         engine = TracedEngine(network, LightMapping(), target, device=str(self.device))
+        tune(engine, self.width, self.height, redo=self.tune)
         calls = dict(self._on_the_device(engine, network))
-        count = self._affordable(calls["network"], engine.precision, seconds)
-        notes = self._too_long(count)
+        lengths = self._lengths(calls["network"], engine, until - time.monotonic())
         source = noise(self.width, self.height)
-        if count >= _FEWEST:
-            tune(engine, self.width, self.height, redo=self.tune)
-        alone = count if self.device.type == "cuda" else engine.at_once
-        calls["engine"] = lambda: _each(engine.stream(repeat(source, alone)), alone)
-        count = max(count, _FEWEST)
+        calls["engine"] = lambda: time_each(engine.stream(repeat(source, lengths.alone)), lengths.alone)
+        notes = dict.fromkeys(lengths.left_out, _LEFT_OUT)
         try:
-            calls |= self._with_files(engine, count)
+            calls |= self._with_files(engine, lengths.film)
         except ModuleNotFoundError as error:
             notes |= dict.fromkeys(("decode", "encode", "end to end"), f"not installed: {error.name}")
         calls = {name: calls[name] for name in _NAMES if name in calls and name not in notes}
         measured = interleave(calls, self.device, until - time.monotonic(), self.most_rounds)
-        frames = {"engine": alone, "decode": count, "encode": count, "end to end": count}
-        at_once = engine.in_flight if self.device.type == "cuda" else engine.at_once
-        rows = [
-            self._row(name, measured.get(name), notes, engine.precision, frames.get(name, 1), at_once)
-            for name in _NAMES
-        ]
+        frames = dict.fromkeys(("decode", "encode", "end to end"), lengths.film) | {"engine": lengths.alone}
+        rows = [self._row(name, measured.get(name), notes, engine, frames.get(name, 1)) for name in _NAMES]
         return [row for row in rows if row.seconds or row.note]
 
-    def _affordable(self, network: Callable[[], object], precision: str, seconds: float) -> int:
-        """Frames of a film for which the time will do: to warm up and to measure, with and without the rest."""
-        flops = self.machine.flops.get(precision) or self.machine.flops["fp32"]
-        expected = self._flop / flops / _USE
-        if 4 * expected < seconds:
-            expected = Meter(self.device).run(network, warm_up=self.device.type == "cuda").seconds[0]
-        return min(self.most_frames, int(seconds / (4 * expected)))
-
-    def _too_long(self, count: int) -> dict[str, str]:
-        left_out = "left out: what is left of --budget would not do"
-        names = ("network", "engine", "end to end") if count < 1 else ("end to end",) if count < _FEWEST else ()
-        return dict.fromkeys(names, left_out)
+    def _lengths(self, network: Callable[[], object], engine: Engine, seconds: float) -> Lengths:
+        """How many frames the time will do for."""
+        flops = self.machine.flops.get(engine.precision) or self.machine.flops["fp32"]
+        expected = self._flop / flops
+        until = time.monotonic() + seconds
+        for _ in range(2):  # the first of all makes ready what later ones find
+            if 3 * expected < seconds:
+                expected = Meter(self.device).run(network, warm_up=self.device.type == "cuda").seconds[0]
+        seconds = until - time.monotonic()
+        fewest, in_a_round = max(_FEWEST, _FILLS * engine.concurrency), int(seconds / (_ROUNDS * expected))
+        if self.device.type == "cuda":
+            alone = film = max(fewest, min(self.most_frames, in_a_round // 2))
+        else:
+            alone = 2 * engine.concurrency
+            film = max(fewest, min(self.most_frames, in_a_round - alone - 1))
+        # To warm up, and one round.
+        if 2 * expected * (alone + 1) > seconds:
+            return Lengths(alone, film, ("network", "engine", "end to end"))
+        return Lengths(alone, film, ("end to end",) if 2 * expected * (film + alone + 1) > seconds else ())
 
     def _on_the_device(self, engine: Engine, network: HDRUNet) -> Iterator[tuple[str, Callable[[], object]]]:
         """What a frame goes through, one after the other."""
@@ -139,85 +150,42 @@ class Stages:
 
         yield "light", again(light)
 
-    def _with_files(self, engine: TracedEngine, count: int) -> dict[str, Callable[[], object]]:
+    def _with_files(self, engine: TracedEngine, frames: int) -> dict[str, Callable[[], object]]:
         """What needs PyAV: reading, writing, and all at once."""
-        from ..nvidia import check_encoder, is_nvenc
-        from ..probe import probe
-        from ..reader import Reader
-        from ..writer import Writer, WriterSpec
-        from .clip import RATE, SDR, make_clip
+        from .film import Film
 
-        if is_nvenc(self.preset.codec):
-            check_encoder(self.preset.codec, self.preset.pixel_format, self.preset.options, self.width, self.height)
-        source = self.folder / f"{self.width}x{self.height}.mp4"
-        make_clip(source, self.width, self.height, count)
-        info = probe(source)
-        spec = WriterSpec(self.preset, self.width, self.height, Fraction(1), Fraction(RATE), 1000.0)
-        made = self._coded()
-
-        def decode() -> OwnTime:
-            with Reader(info, SDR, 0, count) as frames:
-                return _each(frames, count)
-
-        def encode() -> OwnTime:
-            out = Writer(self.folder / "encoded", spec)
-            started = time.perf_counter()
-            for frame in repeat(made, count):
-                out.write(frame)
-            out.close()
-            return OwnTime((time.perf_counter() - started) / count)
+        film = Film(self.folder, self.width, self.height, frames, self.preset)
 
         def all_at_once() -> OwnTime:
-            self.timeline = timeline = Timeline()
-            out = Writer(self.folder / "converted", spec)
-            release_team()  # of the stages alone, as a conversion does
-            with (
-                engine.traced(timeline),
-                Reader(info, SDR, 0, count) as decoded,
-                closing(prefetch(engine.stream(prefetch(timeline.each("decode", decoded))))) as frames,
-            ):
-                first = 0.0
-                for frame in frames:
-                    first = first or time.perf_counter()
-                    with timeline.span("encode"):
-                        out.write(frame)
-            with timeline.span("encode"):
-                out.close()
-            # From the first frame that arrives: a film has many more than those that fill the pipeline.
-            return OwnTime((time.perf_counter() - first) / (count - 1))
+            self.timeline = Timeline()
+            return film.convert(engine, self.timeline)
 
-        return {"decode": decode, "encode": encode, "end to end": all_at_once}
+        return {"decode": film.decode, "encode": film.encode, "end to end": all_at_once}
 
-    def _coded(self) -> Frame:
-        """What an encoder gets, without the network: the light of the source as it is."""
-        source = noise(self.width, self.height)
-        target = Target(self.preset.color, self.preset.format, self.preset.dither)
-        planes = to_planes(to_nits(to_signal(source), source.color.primaries, LightMapping()), target)
-        return Frame(planes, target.format, target.color)
-
-    def _row(
-        self, name: str, taken: Measured | None, notes: dict[str, str], precision: str, frames: int, at_once: int
-    ) -> Row:
-        values = {"upload": _values(noise(4, 4).format, self.width, self.height)}
-        values["download"] = 2 * _values(self.preset.format, self.width, self.height)
+    def _row(self, name: str, taken: Measured | None, notes: dict[str, str], engine: Engine, frames: int) -> Row:
+        coded, made = (_values(each, self.width, self.height) for each in (noise(4, 4).format, self.preset.format))
+        signal = 12 * self.width * self.height
+        moved = {"upload": coded, "colour": coded + signal, "light": signal + 2 * made, "download": 2 * made}
         with_network = name in ("network", "engine", "end to end")
         note = notes.get(name, "")
         if name == "end to end" and self.timeline is not None:
             note = ", ".join(f"{lane} {share:.0%}" for lane, share in self.timeline.busy().items())
         if name == "engine" and taken:
-            note = f"{at_once} at once"
+            note = f"{engine.concurrency} at once"
         return Row(
             part="end to end" if name == "end to end" else "stage",
             name=name,
             width=self.width,
             height=self.height,
-            precision=precision if with_network else "",
+            precision=engine.precision if with_network else "",
+            backend=engine.backend if with_network else "",
             seconds=taken.seconds if taken else (),
             flop=self._flop if with_network else 0,
-            bytes=values.get(name, 0),
+            bytes=moved.get(name, 0),
             peak_bytes=taken.peak_bytes if taken else None,
             joules=taken.joules / frames if taken and taken.joules is not None else None,
             frames=frames,
+            at_once=engine.concurrency if name in ("engine", "end to end") else 1,
             note=note,
         )
 
@@ -240,13 +208,6 @@ def _second(call: Callable[[], object]) -> Callable[[], OwnTime]:
         return OwnTime(time.perf_counter() - started)
 
     return timed
-
-
-def _each(frames: Iterable[Frame], count: int) -> OwnTime:
-    started = time.perf_counter()
-    for _ in frames:
-        pass
-    return OwnTime((time.perf_counter() - started) / count)
 
 
 def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:

@@ -23,6 +23,8 @@ class Span:
     start: float
     """Seconds since the timeline was made."""
     stop: float
+    pts: int | None = None
+    """Of the frame that it was done to, where that is known."""
 
 
 class Timeline:
@@ -34,32 +36,33 @@ class Timeline:
         self._spans: list[Span] = []
 
     @contextmanager
-    def span(self, lane: str) -> Iterator[None]:
-        """What is done inside is one span, also where it fails."""
+    def span(self, lane: str, pts: int | None = None) -> Iterator[None]:
+        """What is done inside, to the frame of a time, is one span, also where it fails."""
         start = self.now()
         try:
             yield
         finally:
-            self.add(lane, start, self.now())
+            self.add(lane, start, self.now(), pts)
 
     def now(self) -> float:
         """Seconds since the timeline was made."""
         return time.perf_counter() - self._zero
 
-    def add(self, lane: str, start: float, stop: float) -> None:
+    def add(self, lane: str, start: float, stop: float, pts: int | None = None) -> None:
         """A span that was measured elsewhere."""
         with self._lock:
-            self._spans.append(Span(lane, start, stop))
+            self._spans.append(Span(lane, start, stop, pts))
 
     def each[T](self, lane: str, items: Iterable[T]) -> Iterator[T]:
-        """The same items; the making of each is a span."""
+        """The same items; the making of each is a span, of the item's `pts` if it has one."""
         iterator = iter(items)
         try:
             while True:
-                with self.span(lane):
-                    item = next(iterator, None)
+                start = self.now()
+                item = next(iterator, None)
                 if item is None:
                     return
+                self.add(lane, start, self.now(), getattr(item, "pts", None))
                 yield item
         finally:
             close = getattr(iterator, "close", None)
@@ -100,5 +103,6 @@ def chrome_trace(timelines: dict[str, Timeline]) -> bytes:
                 events.append({"ph": "M", "name": "thread_name", **facts})
             where = {"pid": process, "tid": lanes[span.lane], "cat": "stage"}
             microseconds = {"ts": round(span.start * 1e6, 3), "dur": round((span.stop - span.start) * 1e6, 3)}
-            events.append({"ph": "X", "name": span.lane, **where, **microseconds})
+            frame = {} if span.pts is None else {"args": {"pts": span.pts}}
+            events.append({"ph": "X", "name": span.lane, **where, **microseconds, **frame})
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,17 +47,20 @@ class Measured:
 
 
 class Budget:
-    """Seconds that are shared out between pieces of work by their weights."""
+    """Seconds that are shared out between pieces of work by their weights, but for what is reserved for some."""
 
-    def __init__(self, seconds: float, weights: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._end, self._weights, self._clock = clock() + seconds, weights, clock
+    def __init__(
+        self, seconds: float, weights: float, reserved: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._end, self._weights, self._reserved, self._clock = clock() + seconds, weights, reserved, clock
 
-    def share(self, weight: float) -> float:
+    def share(self, weight: float, reserved: float = 0.0) -> float:
         """Seconds for the next piece: what earlier pieces left over is in it, and what they overran is not."""
-        left = max(self._end - self._clock(), 0.0)
+        left = max(self._end - self._clock() - self._reserved, 0.0)
         seconds = left * weight / max(self._weights, weight)
         self._weights -= weight
-        return seconds
+        self._reserved -= reserved
+        return seconds + reserved
 
 
 def interleave(
@@ -68,7 +71,8 @@ def interleave(
     failed: Callable[[str, Exception], None] | None = None,
     held: Mapping[str, int] | None = None,
 ) -> dict[str, Measured]:
-    """Warm each call up, then time all of them in turns until `seconds` are over, for one round at least.
+    """Warm each call up, then time all of them in turns until `seconds` are over, for one round at least. Every other
+    round goes backwards: what a call leaves behind is not always to the same one's cost.
 
     A call that fails is left out from there on, and told to `failed`; without `failed` its error is raised.
     held: bytes that a call holds already, which count as its memory.
@@ -81,7 +85,8 @@ def interleave(
     joules: dict[str, list[float | None]] = {name: [] for name in calls}
     meter = Meter(device)
     for turn in range(most_rounds + 1):
-        for name, call in list(alive.items()):
+        order = list(alive.items())
+        for name, call in order if turn % 2 == 0 else reversed(order):
             try:
                 taken = meter.run(call, repeats[name], warm_up=turn == 0)
             except Exception as error:
@@ -155,6 +160,14 @@ def _on_cpu(call: Callable[[], object], repeats: int, warm_up: bool) -> float:
     for _ in range(repeats):
         result = call()
     return result if isinstance(result, OwnTime) else (time.perf_counter() - started) / repeats
+
+
+def time_each(items: Iterable[object], count: int) -> OwnTime:
+    """Seconds of one of `count` items, which are taken and let go."""
+    started = time.perf_counter()
+    for _ in items:
+        pass
+    return OwnTime((time.perf_counter() - started) / count)
 
 
 class Energy:

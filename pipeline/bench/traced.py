@@ -28,7 +28,7 @@ class TracedEngine(Engine):
         if self.timeline is None or self._runtime is not None:
             return super().__call__(frame, out)
         thread = threading.current_thread().name
-        with self.timeline.span(f"compute {thread}" if thread.startswith("frame_") else "compute"):
+        with self.timeline.span(f"compute {thread}" if thread.startswith("frame_") else "compute", frame.pts):
             return super().__call__(frame, out)
 
     @contextmanager
@@ -36,7 +36,7 @@ class TracedEngine(Engine):
         """Note in `timeline` what is done inside."""
         runtime, self.timeline = self._runtime, timeline
         if runtime is not None:
-            self._runtime = TracedRuntime(self.device, timeline)
+            self._runtime = TracedRuntime(runtime, timeline)
         try:
             yield
         finally:
@@ -46,12 +46,13 @@ class TracedEngine(Engine):
 class TracedRuntime(CudaRuntime):
     """A CUDA device whose lanes say when they were at work, by events of their own."""
 
-    def __init__(self, device: torch.device, timeline: Timeline) -> None:
-        super().__init__(device)
+    def __init__(self, runtime: CudaRuntime, timeline: Timeline) -> None:
+        """On the lanes of `runtime`: memory that torch keeps is kept for them."""
+        vars(self).update(vars(runtime))
         self._timeline = timeline
         self._marks: list[tuple[Lane, Any, Any]] = []
         self._zero = _cuda.Event(enable_timing=True)
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(self._device)
         self._zero.record()
         self._zero.synchronize()
         self._zero_seconds = timeline.now()

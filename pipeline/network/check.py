@@ -42,13 +42,13 @@ def largest_error(network: Network, reference: HDRUNet, device: torch.device) ->
     not finite. Three times, because a graph is made at the second and used again at the third."""
     picture = check_picture().to(device)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        expected = _codes(reference(picture))
+        expected = codes(reference(picture))
     error = 0.0
     for _ in range(3):
         output = network(picture)
         if not bool(output.isfinite().all()):
             return float("inf")
-        error = max(error, float((_codes(output) - expected).abs().max()))
+        error = max(error, float((codes(output) - expected).abs().max()))
     return error
 
 
@@ -63,6 +63,7 @@ def check_picture() -> Tensor:
     return (torch.cat((ramp, noise, edges), dim=1).unsqueeze(0) * 255).round() / 255
 
 
-def _codes(signal: Tensor) -> Tensor:
+def codes(signal: Tensor) -> Tensor:
+    """(1, 3, H, W) signal of a network -> 10-bit codes of R'G'B' in PQ after the whole light mapping, not rounded."""
     nits = to_nits(signal.to(torch.float32), Primaries.BT709, LightMapping())
     return pq_inverse_eotf(nits).to(torch.float64) * _CODES

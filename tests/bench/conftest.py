@@ -18,6 +18,9 @@ MACHINE = Machine(
     load=0.5,
     torch="2.15",
     package="0.1.0",
+    system="Linux, Python 3.12",
+    processors=2,
+    libraries={"av": "19.0"},
     flops={"fp32": 1e11, "bf16": 4e11},
     bandwidth=1e10,
 )

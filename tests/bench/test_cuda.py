@@ -12,6 +12,7 @@ import torch
 from hdrunet_video.bench.timeline import Timeline
 from hdrunet_video.bench.timing import Meter, OwnTime, interleave
 from hdrunet_video.bench.traced import TracedRuntime
+from hdrunet_video.in_flight import CudaRuntime
 
 CARD = torch.device("cuda:0")
 
@@ -84,7 +85,7 @@ def test_calls_that_time_themselves_are_not_repeated() -> None:
 
 def test_lanes_are_traced_by_their_events() -> None:
     timeline = Timeline()
-    runtime = TracedRuntime(CARD, timeline)
+    runtime = TracedRuntime(CudaRuntime(CARD), timeline)
     with runtime.on("upload"):
         pass
     with pytest.raises(ZeroDivisionError), runtime.on("compute"):

@@ -67,7 +67,7 @@ def test_sizes_that_the_time_or_the_memory_will_not_do_for(
 
 def test_memory_over_length(tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
     rows = curves_of(machine, tmp_path, network).over_frames(1000.0)
-    assert [(row.name, row.frames) for row in rows] == [("decode, light, encode", 3), ("decode, light, encode", 6)]
+    assert [(row.name, row.frames) for row in rows] == [("decode, engine, encode", 3), ("decode, engine, encode", 6)]
     (stream,) = ffprobe(tmp_path / "film", "-show_streams", "-count_frames")["streams"]
     assert stream["nb_read_frames"] == "6"
     if sys.platform == "linux" and rows[0].peak_bytes is not None:
@@ -81,7 +81,7 @@ def test_lengths_that_the_time_will_not_do_for(tmp_path: Path, machine: Machine,
 
 
 def row(part: str, name: str, width: int, *seconds: float, frames: int = 1, note: str = "") -> Row:
-    return Row(part, name, width, 100, "fp32", seconds, peak_bytes=(5 + frames) << 20, frames=frames, note=note)
+    return Row(part, name, width, 100, "fp32", seconds=seconds, peak_bytes=(5 + frames) << 20, frames=frames, note=note)
 
 
 def results_of(machine: Machine) -> Results:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from hdrunet_video.bench import runtimes
 from hdrunet_video.bench.contestants import REFERENCE, Contestant, chosen, contestants, random_network
-from hdrunet_video.bench.cost import cost
-from hdrunet_video.bench.machine import Machine, copy_bandwidth, matmul_flops
+from hdrunet_video.bench.cost import cost, with_limits
+from hdrunet_video.bench.machine import Machine, copy_bandwidth, examine, matmul_flops
 from hdrunet_video.bench.network import Contest
-from hdrunet_video.bench.results import Row
+from hdrunet_video.bench.report import tables
+from hdrunet_video.bench.results import Results, Row
 from hdrunet_video.bench.timing import reset_peak
 from hdrunet_video.errors import UsageError
 from hdrunet_video.network.forward import place
@@ -55,6 +56,14 @@ def test_limits_are_measured() -> None:
     assert copy_bandwidth(CPU, 1 << 16) > 1e6
 
 
+def test_limits_are_those_of_precisions_that_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.bench.machine.matmul_flops", lambda device, dtype: 1e9)
+    monkeypatch.setattr("hdrunet_video.bench.machine.copy_bandwidth", lambda device: 1e9)
+    for there, precisions in ((False, ["fp32"]), (True, ["fp32", "bf16"])):
+        monkeypatch.setattr("hdrunet_video.bench.machine.cpu_has_bf16", lambda there=there: there)
+        assert list(examine(CPU).flops) == precisions
+
+
 def test_the_higher_limits_of_two_examinations(machine: Machine) -> None:
     busy = replace(machine, flops={"fp32": 2e11, "bf16": 1e9}, bandwidth=1.0, load=9.0)
     assert machine.best(busy) == replace(machine, flops={"fp32": 2e11, "bf16": 4e11})
@@ -64,14 +73,14 @@ def test_contestants_agree_and_are_timed_in_the_same_rounds(machine: Machine, ne
     # What ours would be without kernels, where it has some.
     names = ["ours fp32", *(["oneDNN fp32"] if kernels() else []), "eager fp32 channels_last"]
     contest = Contest(machine, CPU, chosen(CPU, names), network)
-    rows = by_name([contest.with_limits(row, machine) for row in contest.run(18, 13, 100.0)])
+    rows = by_name([with_limits(row, machine, network) for row in contest.run(18, 13, 100.0)])
     assert list(rows) == [REFERENCE, *names]
     assert len({len(row.seconds) for row in rows.values()}) == 1
     for row in rows.values():
         assert row.note == ""
         assert 0 < min(row.seconds) <= row.median <= max(row.seconds)
         assert row.difference is not None
-        assert row.difference < 1e-5
+        assert row.difference < 0.05
         assert (row.width, row.height, row.flop) == (18, 13, cost(network, 18, 13).flop)
         assert row.roofline_seconds > 0
 
@@ -132,6 +141,25 @@ def test_what_would_not_end_in_time_is_left_out(machine: Machine, network: HDRUN
     rows = by_name(Contest(machine, CPU, chosen(CPU, ["ours fp32"]), network).run(16, 16, 0.0))
     assert rows[REFERENCE].seconds  # what all are compared with is measured in any case
     assert rows["ours fp32"].note.startswith("left out: it would need")
+
+
+def test_what_the_original_takes_is_what_others_are_expected_to_take(machine: Machine, network: HDRUNet) -> None:
+    slow = replace(machine, flops={"fp32": 1.0})
+    rows = by_name(Contest(slow, CPU, chosen(CPU, ["ours fp32"]), network).run(16, 16, 100.0))
+    assert rows["ours fp32"].seconds
+
+
+def test_whose_code_it_was(machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def names() -> list[str]:
+        rows = Contest(machine, CPU, chosen(CPU, ["ours fp32"]), network).run(8, 8, 100.0)
+        return [
+            line.split("|")[1].strip() for line in tables(Results(machine, tuple(rows))).splitlines() if "8x8" in line
+        ]
+
+    monkeypatch.setattr("hdrunet_video.network.cpu.kernels", lambda: None)
+    assert names() == ["eager fp32", "ours fp32 (onednn)"]
+    monkeypatch.setattr("hdrunet_video.network.cpu.fused", lambda network, precision: None)
+    assert names() == ["eager fp32", "ours fp32 (pytorch)"]
 
 
 def test_what_is_not_installed_is_not_said_to_need_time(

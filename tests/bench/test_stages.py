@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from hdrunet_video.bench.clip import make_clip
+from hdrunet_video.bench.film import Film
 from hdrunet_video.bench.machine import Machine
 from hdrunet_video.bench.report import overlap
 from hdrunet_video.bench.results import Row
 from hdrunet_video.bench.stages import Stages
+from hdrunet_video.bench.timeline import Timeline
+from hdrunet_video.bench.traced import TracedEngine
+from hdrunet_video.color.convert import Target
+from hdrunet_video.color.light import LightMapping
 from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.presets import load_preset
 from tests.conftest import ffprobe
@@ -68,6 +74,25 @@ def test_frames_at_once_are_those_that_were_measured(
     assert later["engine"].note == "2 at once"
 
 
+def test_what_fills_the_engine_does_not_count(tmp_path: Path) -> None:
+    """No frame can take less than its share of the time that the network sleeps, however many are at once."""
+    at_once, sleep, count = 8, 0.1, 24
+    preset = load_preset("prores-hq")
+
+    def slow(signal: torch.Tensor) -> torch.Tensor:
+        time.sleep(sleep)
+        return signal
+
+    target = Target(preset.color, preset.format, preset.dither)
+    engine = TracedEngine(slow, LightMapping(), target, device="cpu", at_once=at_once)
+    film = Film(tmp_path, 48, 32, count, preset)
+    timeline = Timeline()
+    assert film.convert(engine, timeline) > 0.85 * sleep / at_once
+    times = [[span.pts for span in timeline.spans if span.lane.startswith(lane)] for lane in ("decode", "compute")]
+    assert len(set(times[0])) == count
+    assert set(times[0]) == set(times[1])
+
+
 def test_what_would_take_too_long_is_left_out(tmp_path: Path, machine: Machine) -> None:
     rows = {row.name: row for row in stages_of(machine, tmp_path, HDRUNet()).run(1e-6)}
     assert [name for name, row in rows.items() if not row.seconds] == ["network", "engine", "end to end"]
@@ -78,7 +103,8 @@ def test_what_would_take_too_long_is_left_out(tmp_path: Path, machine: Machine) 
 def test_without_pyav_the_rest_is_measured(
     tmp_path: Path, machine: Machine, network: HDRUNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name in ("av", "hdrunet_video.reader", "hdrunet_video.probe")]:
+    needs_av = ("av", "hdrunet_video.reader", "hdrunet_video.probe", "hdrunet_video.bench.film")
+    for name in [name for name in sys.modules if name in needs_av]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "av", None)
     rows = {row.name: row for row in stages_of(machine, tmp_path, network).run(1000.0)}

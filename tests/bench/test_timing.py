@@ -14,7 +14,7 @@ def test_calls_take_turns() -> None:
     order: list[str] = []
     calls = {name: lambda name=name: order.append(name) for name in "abc"}
     measured = interleave(calls, CPU, seconds=10.0, most_rounds=3)
-    assert "".join(order) == "abc" * 4  # one to warm up
+    assert "".join(order) == "abccba" * 2  # one to warm up
     assert all(len(taken.seconds) == 3 for taken in measured.values())
 
 
@@ -35,6 +35,14 @@ def test_budget_is_shared_by_weight_and_what_is_left_over_goes_on() -> None:
     assert budget.share(2.0) == pytest.approx(56.0 * 2 / 5)
     now = 90.0
     assert budget.share(3.0) == 0.0
+
+
+def test_what_is_reserved_is_not_shared_out() -> None:
+    now = 0.0
+    budget = Budget(60.0, weights=2.0, reserved=20.0, clock=lambda: now)
+    assert budget.share(1.0, 20.0) == pytest.approx(20.0 + 40.0 / 2)
+    now = 40.0
+    assert budget.share(1.0) == pytest.approx(20.0)
 
 
 def test_peak_of_a_large_tensor() -> None:
