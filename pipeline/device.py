@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from .cgroup import memory_limit
 from .errors import RetryError, UsageError
 
 
@@ -64,17 +66,21 @@ def forbid_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+@cache
 def total_memory(device: torch.device) -> int:
-    """Bytes that the device has in all, used or not, so that the answer is the same at every start."""
+    """Bytes that the device has in all, used or not, so that the answer is the same at every start.
+
+    Of the CPU's memory, what this process's container or batch job may have as it is first asked: tiles depend on it,
+    and a film's frames must not.
+    """
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on Windows
         installed = 8 << 30
-    with suppress(OSError, ValueError):  # a container's limit; the file says "max" where there is none
-        installed = min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return installed
+    limit = memory_limit()
+    return installed if limit is None else min(installed, limit)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

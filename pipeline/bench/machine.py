@@ -16,6 +16,7 @@ import torch
 
 import hdrunet_video
 
+from ..cgroup import memory_left
 from ..device import cpu_has_bf16, forbid_tf32, total_memory
 from ..hardware import hardware_name
 from .timing import Meter
@@ -113,6 +114,9 @@ def free_memory(device: torch.device) -> float:
     with suppress(OSError, ValueError, IndexError):  # Linux says what is free
         text = Path("/proc/meminfo").read_text().split("MemAvailable:")[1]
         free = min(free, int(text.split()[0]) << 10)
+    left = memory_left()
+    if left is not None:
+        free = min(free, left)
     return free * _SHARE_OF_MEMORY
 
 

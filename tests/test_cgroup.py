@@ -1,0 +1,136 @@
+"""Limits of containers and batch jobs, in made-up trees of control groups, and what keeps to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdrunet_video import cgroup
+from hdrunet_video.bench.machine import free_memory
+from hdrunet_video.device import total_memory
+
+Limits = Callable[..., None]
+NONE_V1 = 2**63 - 4096
+STAT = "anon 1\ninactive_file {}\nactive_file 7\n"
+
+
+@pytest.fixture(autouse=True)
+def limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Limits]:
+    """Gives this process the groups of the first argument and the files of the rest."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    root, membership = tmp_path / "cgroup", tmp_path / "membership"
+    monkeypatch.setattr(cgroup, "ROOT", root)
+    monkeypatch.setattr(cgroup, "MEMBERSHIP", membership)
+
+    def make(groups: str, files: dict[str, object]) -> None:
+        membership.write_text(groups)
+        for name, content in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{content}\n")
+
+    total_memory.cache_clear()
+    yield make
+    total_memory.cache_clear()
+
+
+def test_no_groups_no_limits() -> None:
+    """As on macOS and Windows."""
+    assert cgroup.cpu_quota() is cgroup.memory_limit() is cgroup.memory_left() is None
+    assert 1 <= cgroup.cores() <= (os.cpu_count() or 1)
+
+
+def test_version_2_takes_the_least_of_group_and_parents(limits: Limits) -> None:
+    """A Kubernetes pod whose container has less memory than the pod, and no quota of its own."""
+    files = {
+        "pods/cpu.max": "max 100000",
+        "pods/memory.max": "max",
+        "pods/pod1/cpu.max": "250000 100000",
+        "pods/pod1/memory.max": 8000,
+        "pods/pod1/memory.current": 7000,
+        "pods/pod1/memory.stat": STAT.format(1500),
+        "pods/pod1/main/cpu.max": "max 100000",
+        "pods/pod1/main/memory.max": 5000,
+        "pods/pod1/main/memory.current": 1000,
+        "pods/pod1/main/memory.stat": STAT.format(400),
+        "pods/other/memory.max": 1,
+    }
+    limits("0::/pods/pod1/main\n", files)
+    assert cgroup.cpu_quota() == 2.5
+    assert cgroup.memory_limit() == 5000
+    assert cgroup.memory_left() == 8000 - (7000 - 1500)
+
+
+def test_version_1_takes_the_least_of_group_and_parents(limits: Limits) -> None:
+    """A job of Slurm: the job has memory, its step the same or more; the quota is on the step."""
+    step = "slurm/job_1/step_0"
+    files = {
+        "cpu,cpuacct/cpu.cfs_quota_us": -1,
+        "cpu,cpuacct/cpu.cfs_period_us": 100000,
+        f"cpu,cpuacct/{step}/cpu.cfs_quota_us": 75000,
+        f"cpu,cpuacct/{step}/cpu.cfs_period_us": 50000,
+        "memory/memory.limit_in_bytes": NONE_V1,
+        "memory/slurm/job_1/memory.limit_in_bytes": 3000,
+        "memory/slurm/job_1/memory.usage_in_bytes": 2500,
+        "memory/slurm/job_1/memory.stat": "inactive_file 1\ntotal_inactive_file 600",
+        f"memory/{step}/memory.limit_in_bytes": NONE_V1,
+    }
+    limits(f"9:name=systemd:/x\n4:memory:/{step}\n3:cpuset:/\n2:cpu,cpuacct:/{step}\n0::/x\n", files)
+    assert cgroup.cpu_quota() == 1.5
+    assert cgroup.memory_limit() == 3000
+    assert cgroup.memory_left() == 3000 - (2500 - 600)
+
+
+@pytest.mark.parametrize("path", ["/docker/0123abc", "/", "/../other"])
+def test_a_container_sees_its_own_group_as_the_root(limits: Limits, path: str) -> None:
+    """Whatever path it is told: the host's, its own, or one outside of what it sees."""
+    limits(f"0::{path}\n", {"cpu.max": "400000 100000", "memory.max": 4096, "../other/memory.max": 1})
+    assert cgroup.cpu_quota() == 4.0
+    assert cgroup.memory_limit() == 4096
+    files = {"cpu/cpu.cfs_quota_us": 300000, "cpu/cpu.cfs_period_us": 100000, "memory/memory.limit_in_bytes": 2048}
+    limits(f"2:cpuacct,cpu:{path}\n1:memory:{path}\n", files)
+    assert cgroup.cpu_quota() == 3.0
+    assert cgroup.memory_limit() == 2048
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {"cpu.max": "max 100000", "memory.max": "max"}),
+        ("0::/\n", {"cpu.max": "many", "memory.max": "", "memory.current": 1}),
+        ("0::/\n", {"cpu.max": "100000 0"}),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": -1, "cpu/cpu.cfs_period_us": 100000}),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": 100000}),
+        ("1:memory:/\n", {"memory/memory.limit_in_bytes": NONE_V1}),
+        ("", {"cpu.max": "100000 100000", "memory.max": 1}),
+        ("nonsense\n:\n::\n\n", {}),
+    ],
+)
+def test_what_says_nothing_is_no_limit(limits: Limits, groups: str, files: dict[str, object]) -> None:
+    limits(groups, files)
+    assert cgroup.cpu_quota() is cgroup.memory_limit() is cgroup.memory_left() is None
+
+
+def test_more_than_the_limit_may_be_used(limits: Limits) -> None:
+    """Where a limit was lowered, for a while: nothing is left then."""
+    limits("0::/\n", {"memory.max": 1000, "memory.current": 5000, "memory.stat": STAT.format(10)})
+    assert cgroup.memory_left() == 0
+
+
+def test_the_memory_of_a_container_is_all_there_is(limits: Limits) -> None:
+    files = {"a/memory.max": 3 << 20, "a/memory.current": 2 << 20, "a/memory.stat": STAT.format(1 << 20)}
+    limits("0::/a\n", files)
+    assert total_memory(torch.device("cpu")) == 3 << 20
+    assert 0 < free_memory(torch.device("cpu")) <= 2 << 20
+
+
+def test_cores_are_those_of_the_quota_rounded_up(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    for quota, cores in ((50_000, 1), (100_000, 1), (250_000, 3), (9_900_000, 64)):
+        limits("0::/\n", {"cpu.max": f"{quota} 100000"})
+        assert cgroup.cores() == cores
