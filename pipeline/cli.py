@@ -77,8 +77,10 @@ def _act(flags: argparse.Namespace) -> int:
 
 
 def _farm(flags: argparse.Namespace, verb: str) -> int:
+    from .device import limit_threads
     from .farm.verbs import act
 
+    limit_threads()
     if verb in ("plan", "submit"):
         (job,) = options.jobs(flags)
         if not _may_write(flags, job["target"]):
@@ -93,8 +95,10 @@ def _farm(flags: argparse.Namespace, verb: str) -> int:
 
 
 def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
+    from .device import limit_threads
     from .job import Job
 
+    limit_threads()
     if flags.output_folder is not None and not flags.dry_run:
         try:
             Path(flags.output_folder).mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from .cgroup import memory_limit
+from .cgroup import cpu_quota, memory_limit
 from .errors import RetryError, UsageError
 
 
@@ -64,6 +65,20 @@ def forbid_tf32() -> None:
     all threads: to set it back after use could reach into another engine's frame."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def limit_threads() -> None:
+    """Lower torch's number of threads to the CPU quota of a container or batch job, rounded up.
+
+    For a program's start, before its threads start: torch takes as many as there are cores, and where they use the
+    quota up, all of them stand still for the rest of every period. Nothing where there is no quota, or where
+    OMP_NUM_THREADS or MKL_NUM_THREADS says how many there are to be.
+    """
+    if os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS"):
+        return
+    quota = cpu_quota()
+    if quota is not None and math.ceil(quota) < torch.get_num_threads():
+        torch.set_num_threads(math.ceil(quota))
 
 
 @cache

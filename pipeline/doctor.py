@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from hdrunet_video.presets import load_preset, preset_names
 
+from .cgroup import cpu_quota
 from .errors import HdrunetError
 
 
@@ -68,7 +69,13 @@ def _packages() -> Iterator[Finding]:
 def _device() -> Iterator[Finding]:
     import torch
 
-    yield Finding("cpu", True, f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    from .device import limit_threads
+
+    limit_threads()  # as a conversion does
+    quota = cpu_quota()
+    allowed = "" if quota is None else f", a quota of {quota:g} CPUs"
+    threads = torch.get_num_threads()
+    yield Finding("cpu", True, f"{threads} threads, {torch.backends.cpu.get_cpu_capability()}{allowed}")
     if not torch.cuda.is_available():
         yield Finding("cuda", False, "no CUDA device", "Conversions run on the CPU, which is slow.", optional=True)
         return

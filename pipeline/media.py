@@ -14,11 +14,14 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from .cgroup import cores, cpu_quota
 from .errors import InputError
 
 MAX_PIXELS = 1 << 27
 """Larger pictures are refused: a header of a few bytes must not allocate gigabytes. 16384x8192 is the largest."""
 
+_MOST_THREADS = 16
+"""FFmpeg takes no more by itself."""
 OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     # Formats that name other files (concat, hls, dash, sdp, image2) are left out: a file called film.mp4 must not
@@ -82,4 +85,6 @@ def video_stream(container: InputContainer, path: Path, frame_threads: bool = Tr
         raise InputError(f"{path} claims pictures of {size}, which is too large", "The largest is 16384x8192.")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO" if frame_threads else "SLICE"
+    if cpu_quota() is not None:  # FFmpeg knows of cores alone, and takes a thread more than there are
+        stream.codec_context.thread_count = min(cores() + 1, _MOST_THREADS)
     return stream

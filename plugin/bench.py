@@ -19,6 +19,7 @@ import torch
 import vapoursynth as vs
 from vapoursynth import core
 
+from hdrunet_video.device import limit_threads
 from hdrunet_video.engine import Engine
 from hdrunet_video.frame import Frame
 
@@ -39,6 +40,7 @@ def main() -> None:
     flags.add_argument("--streams", type=int, help="num_streams; left out, what is remembered")
     flags.add_argument("--prefetch", type=int, default=6, help="frames asked for at once")
     given = flags.parse_args()
+    limit_threads()
     width, height = map(int, given.size.split("x"))
     clip = core.std.BlankClip(format=vs.RGB24, width=width, height=height, length=10**6, keep=True, color=[90, 140, 60])
     arguments = {"device": given.device, "model": given.model}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import re
+import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,13 @@ class Filter:
                     kind, message, hint = self._failure
                     raise kind(message, hint)
                 ask_for_huge_pages()
+                ours = "torch" not in sys.modules  # else it is the script's, and so is its number of threads
+                from hdrunet_video.device import limit_threads
+
                 from .work import Work
 
+                if ours:
+                    limit_threads()
                 try:
                     self._work = Work(self._request, threads, _ending)
                 except RetryError:

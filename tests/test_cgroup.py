@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from hdrunet_video import cgroup
+from hdrunet_video.bench.__main__ import main as bench
 from hdrunet_video.bench.machine import free_memory
-from hdrunet_video.device import total_memory
+from hdrunet_video.cli import main
+from hdrunet_video.device import limit_threads, total_memory
+from hdrunet_video.media import open_media, video_stream
+from hdrunet_video.training.__main__ import main as training
+from hdrunet_video.training.compute import start
+from hdrunet_video.training.config import Compute
 
 Limits = Callable[..., None]
 NONE_V1 = 2**63 - 4096
@@ -134,3 +140,65 @@ def test_cores_are_those_of_the_quota_rounded_up(limits: Limits, monkeypatch: py
     for quota, cores in ((50_000, 1), (100_000, 1), (250_000, 3), (9_900_000, 64)):
         limits("0::/\n", {"cpu.max": f"{quota} 100000"})
         assert cgroup.cores() == cores
+
+
+def test_threads_are_lowered_and_never_raised(limits: Limits, threads: int) -> None:
+    seen = []
+    for quota in ("max", "800000", "250000", "350000"):
+        limits("0::/\n", {"cpu.max": f"{quota} 100000"})
+        limit_threads()
+        seen.append(torch.get_num_threads())
+    assert seen == [threads, threads, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_threads_that_the_user_asked_for_stay(
+    limits: Limits, threads: int, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    limits("0::/\n", {"cpu.max": "100000 100000"})
+    monkeypatch.setenv(name, "4")
+    limit_threads()
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("way", ["convert", "farm", "bench", "evaluate"])
+def test_commands_keep_to_the_quota(limits: Limits, threads: int, tmp_path: Path, way: str) -> None:
+    """Whatever becomes of them: what they are told to do is refused later."""
+    limits("0::/\n", {"cpu.max": "150000 100000"})
+    if way == "convert":
+        main([str(tmp_path / "none.mp4"), str(tmp_path / "out.mov")])
+    elif way == "farm":
+        main(["--plan", str(tmp_path / "none"), "--verify"])
+    elif way == "bench":
+        bench(["--device", "none"])
+    else:
+        training(["evaluate", "identity", "--pairs", str(tmp_path / "none")])
+    assert torch.get_num_threads() == 2
+
+
+def test_training_keeps_to_the_quota(limits: Limits, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the processes that torchrun starts on a machine share."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    limits("0::/\n", {"cpu.max": "650000 100000"})
+    for processes, share in (("1", 7), ("2", 3)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        start(Compute(device="cpu"))
+        assert torch.get_num_threads() == share
+
+
+def test_decoders_keep_to_the_quota(limits: Limits, clip: Path) -> None:
+    def decoder_threads() -> int:
+        with open_media(clip) as container:
+            return video_stream(container, clip).codec_context.thread_count
+
+    assert decoder_threads() == 0  # FFmpeg's own choice
+    limits("0::/\n", {"cpu.max": "100000 100000"})
+    assert decoder_threads() == 2
+
+
+def test_doctor_says_what_the_quota_is(limits: Limits, threads: int, capsys: pytest.CaptureFixture[str]) -> None:
+    limits("0::/\n", {"cpu.max": "150000 100000"})
+    assert main(["--doctor"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if " cpu  " in line)
+    assert "2 threads" in line
+    assert "quota of 1.5 CPUs" in line

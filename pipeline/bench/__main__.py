@@ -72,7 +72,7 @@ def _run(flags: argparse.Namespace) -> int:
     if preset.codec == "exr":
         raise UsageError(f"--preset {flags.preset} writes no film", "Name another; see hdrunet-video --list-presets.")
 
-    from ..device import resolve_device
+    from ..device import limit_threads, resolve_device
     from .contestants import chosen
     from .machine import examine
     from .measure import Request, measure
@@ -80,6 +80,7 @@ def _run(flags: argparse.Namespace) -> int:
     from .results import Results
     from .timeline import Timeline, chrome_trace
 
+    limit_threads()
     device = resolve_device(flags.device)
     contestants = chosen(device, flags.contestants)
     request = Request(device, sizes, parts, contestants, preset, flags.budget, flags.tune)

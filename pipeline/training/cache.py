@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cgroup import cores
 from ..errors import DataError, HdrunetError, OutputError, RetryError
 from .images import LUMINANCE, Array, Floats, read_light, read_ntire
 from .sources import Item
@@ -80,7 +81,7 @@ def cache_items(
         advance(1)
         return picture
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             return list(pool.map(one, items))
         except BaseException:

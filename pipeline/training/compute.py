@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..device import cpu_has_bf16, forbid_tf32
+from ..cgroup import cores
+from ..device import cpu_has_bf16, forbid_tf32, limit_threads
 from ..errors import ConfigError
 from .config import Compute
 
@@ -71,6 +72,7 @@ def start(config: Compute) -> Worker:
     if device.type == "cpu":
         torch.set_num_threads(config.threads or _cores())
     else:
+        limit_threads()
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = False  # its choice differs from run to run, and with it the bits
         torch.backends.cudnn.deterministic = True
@@ -81,9 +83,8 @@ def start(config: Compute) -> Worker:
 
 
 def _cores() -> int:
-    """Those that this process may run on, shared with the run's other processes on this machine."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    """Those for this process, shared with the run's other processes on this machine."""
+    return max(cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 def _device(name: str, world: int) -> torch.device:

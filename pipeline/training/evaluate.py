@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..baselines import MODELS
 from ..command import exit_code_of
+from ..device import limit_threads
 from ..errors import UsageError
 from ..metrics import colorvideovdp, flow
 from . import images
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = top.parse_args(arguments)
 
     def act() -> int:
+        limit_threads()
         evaluate(flags)
         return 0
 

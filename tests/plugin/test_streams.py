@@ -67,6 +67,26 @@ thread.join()
 print(json.dumps({"made": made, "others": fresh}))
 """
 
+QUOTA = """
+import os, sys
+from pathlib import Path
+os.environ.pop("OMP_NUM_THREADS", None)
+os.environ.pop("MKL_NUM_THREADS", None)
+import vapoursynth as vs
+from vapoursynth import core
+from hdrunet_video import cgroup
+
+cgroup.ROOT, cgroup.MEMBERSHIP = Path(sys.argv[1]), Path(sys.argv[1]) / "membership"
+cgroup.MEMBERSHIP.write_text("0::/")
+(cgroup.ROOT / "cpu.max").write_text("100000 100000")
+if sys.argv[2] == "script":
+    import torch
+    torch.set_num_threads(3)
+core.hdrunet.Reconstruct(core.std.BlankClip(format=vs.RGB24, width=16, height=16), model="identity").get_frame(0)
+import torch
+print(torch.get_num_threads())
+"""
+
 
 class Counting:
     """The identity, which knows how many frames came and how many were in it at once."""
@@ -139,6 +159,13 @@ def test_bytes_and_shares_of_the_threads() -> None:
     assert there == (1, 2, 4, 2)  # a core with two threads has two frames in work, whatever was asked for
     assert shares == ([4], [2], [1], [2])
     assert said["others"] == [4]
+
+
+@pytest.mark.parametrize(("whose", "threads"), [("filter", 1), ("script", 3)])
+def test_a_container_has_threads_for_its_quota(tmp_path: Path, whose: str, threads: int) -> None:
+    """A script that has loaded torch itself keeps the number that it has chosen."""
+    done = python(QUOTA, tmp_path, whose)
+    assert (done.returncode, done.stdout) == (0, f"{threads}\n"), done.stderr
 
 
 def test_what_was_remembered_is_the_default(
