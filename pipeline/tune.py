@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import repeat
+from itertools import repeat, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,26 @@ import torch
 
 import hdrunet_video
 
+from .at_once import compute_at_once
 from .color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from .device import total_memory
 from .engine import Engine
 from .frame import Frame
 from .hardware import hardware_name
+from .host import release_team
 
 logger = logging.getLogger(__name__)
 
-WORTH_FRAMES = 200
-"""A film of fewer frames is over before a measurement has paid."""
+WORTH_FRAMES, _WORTH_EACH = 200, 12
+"""A film of fewer frames is over before a measurement has paid: trying up to n at once computes some 11 n frames."""
 _BETTER = 0.97
 """More frames at once must save at least 3 % of the time: they take memory."""
-_MOST = 16
+_ON_CPU = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _ON_CUDA = (1, 2, 3, 4, 6)
+_MOST = max(*_ON_CPU, *_ON_CUDA)
+_IN_VAIN = 2
+"""Candidates in a row that do not help, after which none is tried: one alone may be a number that does not go well
+with that of the cores."""
 _FRAMES_ON_CUDA = 12
 
 
@@ -50,7 +56,7 @@ def tune(engine: Engine, width: int, height: int, frames: int = 0, redo: bool = 
     key = _key(engine, width, height)
     known = None if redo else _remembered().get(key)
     if known is None:
-        if not redo and frames < WORTH_FRAMES:
+        if not redo and frames < max(WORTH_FRAMES, _WORTH_EACH * candidates(engine, width, height)[-1]):
             return engine.concurrency
         known = _measure(engine, width, height)
         _remember(key, known)
@@ -75,15 +81,19 @@ def cache_file() -> Path | None:
     return base / "hdrunet-video" / "tuning.json"
 
 
-def choose(seconds_a_frame: Callable[[int], float], candidates: list[int]) -> int:
-    """The candidate with the least seconds a frame; goes up as long as that helps."""
-    best = candidates[0]
-    for candidate in candidates[1:]:
+def choose(seconds_a_frame: Callable[[int], float], candidates: Iterable[int]) -> int:
+    """The candidate with the least seconds a frame; goes up until two in a row have not helped."""
+    remaining, in_vain = iter(candidates), 0
+    best = next(remaining)
+    for candidate in remaining:
         # In turns: a machine that becomes busy or idle meanwhile is so for both.
         turns = [(seconds_a_frame(best), seconds_a_frame(candidate)) for _ in range(2)]
-        if min(taken for _, taken in turns) > _BETTER * min(taken for taken, _ in turns):
+        if min(taken for _, taken in turns) <= _BETTER * min(taken for taken, _ in turns):
+            best, in_vain = candidate, 0
+            continue
+        in_vain += 1
+        if in_vain == _IN_VAIN:
             break
-        best = candidate
     return best
 
 
@@ -92,34 +102,54 @@ def candidates(engine: Engine, width: int, height: int) -> list[int]:
     if engine.device.type == "cuda":
         return list(_ON_CUDA)
     most = min(torch.get_num_threads(), engine.frames_that_fit(width, height))
-    return [count for count in (1, 2, 4, 8, _MOST) if count <= most]
+    return [count for count in _ON_CPU if count <= most]
 
 
 def _measure(engine: Engine, width: int, height: int) -> int:
     frame = noise(width, height)
     before, tile = engine.concurrency, engine.tile
-    expected = _last(engine, frame, 1)  # the first frame of all, which is slower
+    (expected,) = engine.stream([frame])  # the first frame of all, which is slower
+    release_team()  # from here on others compute
+    run = _run_on_cuda if engine.device.type == "cuda" else _run_on_cpu
 
     def seconds_a_frame(count: int) -> float:
         engine.concurrency = count
-        length = _FRAMES_ON_CUDA if engine.device.type == "cuda" else count
-        started = time.perf_counter()
-        made = _last(engine, frame, length)
-        taken = (time.perf_counter() - started) / length
-        same = engine.tile == tile and all(map(torch.equal, made.planes, expected.planes))
-        return taken if same else math.inf
+        made, taken = run(engine, frame, count)
+        same = all(torch.equal(*planes) for each in made for planes in zip(each.planes, expected.planes, strict=True))
+        return taken if same and fits() else math.inf
+
+    def fits(_: int = 0) -> bool:
+        """Whether all that was tried has found memory for frames as they are to be computed."""
+        return engine.tile == tile
 
     try:
-        return choose(seconds_a_frame, candidates(engine, width, height))
+        return choose(seconds_a_frame, takewhile(fits, candidates(engine, width, height)))
     finally:
         engine.concurrency = before
         engine.tile = tile  # which running out of memory has changed; the film is not to be computed otherwise for it
         engine.release()  # what more frames than are computed in the end have taken
 
 
-def _last(engine: Engine, frame: Frame, length: int) -> Frame:
-    (made,) = deque(engine.stream(repeat(frame, length)), maxlen=1)
-    return made
+def _run_on_cuda(engine: Engine, frame: Frame, count: int) -> tuple[Iterable[Frame], float]:
+    """Some results, and the seconds that each took."""
+    started = time.perf_counter()
+    made = deque(engine.stream(repeat(frame, _FRAMES_ON_CUDA)), maxlen=count)
+    return made, (time.perf_counter() - started) / _FRAMES_ON_CUDA
+
+
+def _run_on_cpu(engine: Engine, frame: Frame, count: int) -> tuple[Iterable[Frame], float]:
+    """The results of `count` frames at once, and the seconds that each takes where more follow: threads with a larger
+    share than others go on to the next frame sooner."""
+    seconds: list[float] = []
+
+    def timed(source: Frame) -> Frame:
+        started = time.perf_counter()
+        made = engine(source)
+        seconds.append(time.perf_counter() - started)
+        return made
+
+    made = list(compute_at_once(timed, repeat(frame, count), count))
+    return made, 1 / sum(1 / each for each in seconds)
 
 
 def noise(width: int, height: int) -> Frame:

@@ -12,6 +12,7 @@ import torch
 from hdrunet_video.at_once import compute_at_once
 from hdrunet_video.frame import Frame
 from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.threads import sharers
 from tests.engines import engine_of, sdr_frame
 
 
@@ -46,6 +47,41 @@ def test_frames_are_at_work_together_in_order_and_with_their_share(threads: int)
     thread.start()
     thread.join()
     assert fresh == [threads]
+
+
+@pytest.mark.parametrize(
+    ("have", "count", "expected"),
+    [(6, 4, [1, 1, 2, 2]), (12, 8, [1, 1, 1, 1, 2, 2, 2, 2]), (8, 3, [2, 3, 3]), (4, 4, [1] * 4), (2, 3, [1] * 3)],
+)
+def test_no_thread_is_left_without_work(threads: int, have: int, count: int, expected: list[int]) -> None:
+    torch.set_num_threads(have)
+    together = threading.Barrier(count, timeout=20)
+    found = []
+
+    def compute(frame: Frame) -> Frame:
+        together.wait()
+        found.append((torch.get_num_threads(), sharers()))
+        return frame
+
+    assert len(list(compute_at_once(compute, [sdr_frame(pts=pts) for pts in range(count)], count))) == count
+    assert sorted(found) == [(share, count) for share in expected]
+    assert (torch.get_num_threads(), sharers()) == (have, 1)
+
+
+def test_a_larger_share_goes_on_while_a_smaller_one_is_at_the_next_frame_in_order(threads: int) -> None:
+    """Of six threads four frames have 2, 2, 1 and 1: while one of the latter makes its frame, five others are made."""
+    torch.set_num_threads(6)
+    others = threading.Semaphore(0)
+
+    def compute(frame: Frame) -> Frame:
+        if frame.pts:
+            others.release()
+        else:
+            assert all(others.acquire(timeout=20) for _ in range(5))
+        return frame
+
+    made = compute_at_once(compute, [sdr_frame(pts=pts) for pts in range(12)], 4)
+    assert [frame.pts for frame in made] == list(range(12))
 
 
 @pytest.mark.parametrize("fail", [0, 3, 5])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,9 +49,10 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return tried
 
 
-def test_choose_goes_up_as_long_as_it_helps() -> None:
-    seconds = {1: 4.0, 2: 3.0, 4: 2.0, 8: 1.99, 16: 0.1}
-    assert choose(seconds.__getitem__, [1, 2, 4, 8, 16]) == 4
+def test_choose_goes_up_until_two_in_a_row_do_not_help() -> None:
+    seconds = {1: 4.0, 2: 3.0, 3: 3.1, 4: 2.0, 6: 1.99, 8: 1.98, 12: 0.1}
+    assert choose(seconds.__getitem__, seconds) == 4
+    assert choose({1: 4.0, 2: 3.0, 3: math.inf, 4: 2.0}.__getitem__, [1, 2, 3, 4]) == 4
     assert choose(lambda count: 1.0, [1, 2]) == 1
     assert choose(lambda count: 1.0 / count, [1]) == 1
 
@@ -59,12 +62,44 @@ def test_candidates_fit_in_threads_and_memory(threads: int, monkeypatch: pytest.
     assert isinstance(network, FusedNetwork)
     needed = network.bytes_per_pixel
     engine = engine_of(small_network())
-    assert candidates(engine, 64, 48) == [1, 2, 4]
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 3 * 64 * 48 * needed)
-    assert candidates(engine, 64, 48) == [1, 2]
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 100 * 64 * 48 * needed)
+    assert candidates(engine, 64, 48) == [1, 2, 3, 4]
+    torch.set_num_threads(12)
+    assert candidates(engine, 64, 48) == [1, 2, 3, 4, 6, 8, 12]
+    torch.set_num_threads(64)
+    assert candidates(engine, 64, 48) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 7 * 64 * 48 * needed)
+    assert candidates(engine, 64, 48) == [1, 2, 3, 4, 6]
     monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 250 * 250 * needed)
     assert engine.tile_for(400, 400) is not None
     assert candidates(engine, 400, 400) == [1]
+
+
+def test_unequal_shares_count_for_what_each_makes(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six threads and memory for four frames: 2, 2, 1 and 1 threads make more than 2, 2 and 2, by clocks that tell of
+    each thread how long it has computed."""
+    torch.set_num_threads(6)
+    engine, clock = engine_of(small_network(), tile="off"), threading.local()
+    monkeypatch.setattr(engine, "frames_that_fit", lambda width, height: 4)
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: getattr(clock, "now", 0.0))
+    together = threading.Barrier(4, timeout=20)
+    exact = engine._exact
+
+    def compute(signal: torch.Tensor) -> torch.Tensor:
+        if engine.at_once == 4:
+            together.wait()
+        clock.now = getattr(clock, "now", 0.0) + {6: 1.0, 3: 1.8, 2: 2.4, 1: 4.0}[torch.get_num_threads()]
+        return exact(signal)
+
+    engine._exact = compute
+    assert tune(engine, 24, 16, redo=True) == 4
+
+
+def test_a_measurement_that_takes_longer_needs_a_longer_film(threads: int, faster: list[int]) -> None:
+    torch.set_num_threads(32)
+    assert tune(engine_of(small_network()), 64, 48, frames=300) == 1
+    assert not faster
+    assert tune(engine_of(small_network()), 64, 48, frames=400) == 2
 
 
 def test_measured_once_and_remembered(threads: int, faster: list[int], cache: Path) -> None:
@@ -72,13 +107,13 @@ def test_measured_once_and_remembered(threads: int, faster: list[int], cache: Pa
     assert tune(engine, 64, 48, frames=10) == 1  # too short a film to measure for
     assert not cache.exists()
     assert tune(engine, 64, 48, frames=1000) == engine.at_once == 2
-    assert faster == [1, 2, 1, 2, 2, 4, 2, 4]
+    assert faster == [1, 2, 1, 2, 2, 3, 2, 3, 2, 4, 2, 4]
     other = engine_of(small_network())
     assert tune(other, 64, 48) == other.at_once == 2
     assert tune(other, 64, 50, frames=10) == 2  # another shape is not known: left as it is
-    assert len(faster) == 8
+    assert len(faster) == 12
     assert tune(other, 64, 48, redo=True) == 2
-    assert len(faster) == 16
+    assert len(faster) == 24
     assert list(json.loads(cache.read_text()).values()) == [2]
     assert [path.name for path in cache.parent.iterdir()] == ["tuning.json"]
 
@@ -120,11 +155,28 @@ def test_what_changes_a_bit_is_not_taken(threads: int) -> None:
     assert len(calls) > 3
 
 
-def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
+def test_one_wrong_frame_of_several_is_enough(threads: int) -> None:
+    """Of three frames at once one has two threads, and two have one."""
     engine = engine_of(small_network())
     exact = engine._exact
 
+    def differs(signal: torch.Tensor) -> torch.Tensor:
+        if torch.get_num_threads() == 1:
+            return signal
+        time.sleep(0.1 if engine.at_once < 3 else 0.0)
+        return exact(signal)
+
+    engine._exact = differs
+    assert tune(engine, 24, 16, redo=True) in (1, 2)
+
+
+def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
+    """And no more frames are tried than were too many."""
+    engine = engine_of(small_network())
+    exact, tried = engine._exact, set[int]()
+
     def hungry(signal: torch.Tensor) -> torch.Tensor:
+        tried.add(engine.at_once)
         if torch.get_num_threads() < 4 and signal.shape[-1] > 200:
             raise MemoryError
         return exact(signal)
@@ -132,6 +184,7 @@ def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
     engine._exact = hungry
     assert tune(engine, 400, 60, redo=True) == 1
     assert engine.tile == "auto"
+    assert tried == {1, 2}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +197,7 @@ def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
         b"7",
         b'{"KEY": "2"}',
         b'{"KEY": 0}',
-        b'{"KEY": 99}',
+        b'{"KEY": 33}',
         b'{"KEY": true}',
         b"[" * 10**5,
     ],
@@ -156,6 +209,13 @@ def test_files_that_are_not_ours_are_ignored(content: bytes, cache: Path, faster
     assert tune(engine, 64, 48) == 1
     assert tune(engine, 64, 48, frames=1000) == 2
     assert tune(engine_of(small_network()), 64, 48) == 2
+
+
+def test_as_many_as_may_be_chosen_are_remembered(cache: Path) -> None:
+    engine = engine_of(small_network())
+    cache.parent.mkdir(parents=True)
+    cache.write_text(json.dumps({tuning._key(engine, 64, 48): 32}))
+    assert tune(engine, 64, 48) == 32
 
 
 def test_no_folder_no_file(tmp_path: Path, faster: list[int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..threads import sharers
 from .check import believed
 from .hdrunet import HDRUNet, pad_to_multiple
 from .openvino_graph import Graph
@@ -88,7 +89,7 @@ class Compiled:
             self._sizes.clear()
 
     def _compiled(self, height: int, width: int) -> Any:
-        at_once = max(1, self._threads // torch.get_num_threads())
+        at_once = min(sharers(), self._threads)
         key = height, width, at_once
         with self._lock:
             if self._sizes and next(reversed(self._sizes)) != key:

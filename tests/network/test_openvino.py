@@ -23,6 +23,7 @@ from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.openvino import Compiled
 from hdrunet_video.network.weights import load_network
+from hdrunet_video.threads import shared_out
 from tests.conftest import needs_openvino
 from tests.network.test_cpu import CONFIGS, a_network, in_float64
 
@@ -134,12 +135,16 @@ def test_no_more_threads_than_torch_has(monkeypatch: pytest.MonkeyPatch) -> None
         made._core = SimpleNamespace(
             compile_model=lambda model, device, options: asked.append(options) or SimpleNamespace(release_memory=int)
         )
-        for share in (4, 2, 1):  # as frames that are computed at once have
-            torch.set_num_threads(share)
-            made._compiled(8, 8)
+        made._compiled(8, 8)
+        for count in (2, 3, 8):
+            with ThreadPoolExecutor(count) as pool:
+                with shared_out(count) as take:
+                    for _ in range(count):
+                        pool.submit(take)
+                list(pool.map(made._compiled, [8] * count, [8] * count))
     finally:
         torch.set_num_threads(threads)
-    assert [(each["INFERENCE_NUM_THREADS"], each["NUM_STREAMS"]) for each in asked] == [(4, 1), (4, 2), (4, 4)]
+    assert [(each["INFERENCE_NUM_THREADS"], each["NUM_STREAMS"]) for each in asked] == [(4, 1), (4, 2), (4, 3), (4, 4)]
 
 
 @needs_openvino
