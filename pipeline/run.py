@@ -12,12 +12,12 @@ from pathlib import Path
 from .container import join
 from .frame import LightLevels
 from .identity import check_source_unchanged
-from .job import Plan
+from .job import Plan, make_engines
 from .mastering import static_metadata
 from .progress import Progress, Silent
 from .receipts import Receipt, sync, temporary_path
 from .segments import SegmentStore, claimed
-from .work import Work, frame_count, prepared_engines
+from .work import Work, frame_count
 from .writer import write_error
 
 
@@ -45,11 +45,12 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     progress, started = progress or Silent(), time.monotonic()
     progress.stage("loading")
     # Before anything is written: a device or weights that will not do leave no trace.
-    engines = prepared_engines(plan, progress, len(plan.timeline.pts), plan.job.tune)
+    engines = make_engines(plan)
     with claimed(plan) as store:
         work = Work(plan, engines, store, progress, cancelled)
         progress.stage("checking")
         missing = store.missing()
+        work.prepare(missing, plan.job.tune)
         total = len(plan.timeline.pts)
         resumed = total - sum(frame_count(plan, segment) for segment in missing)
         progress.begin(plan.target.name, total, resumed)

@@ -20,7 +20,7 @@ from .frame_hashes import frame_hashes
 from .hardware import hardware_name
 from .host import release_team
 from .identity import check_source_unchanged
-from .job import Plan, make_engines
+from .job import Plan
 from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader
@@ -43,6 +43,15 @@ class Work:
     cancelled: Callable[[], bool]
     _failed: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def prepare(self, missing: list[Segment], redo: bool) -> None:
+        """Set the engines to what suits this machine for the frames of `missing`; see tune."""
+        if self.plan.job.model != "hdrunet":
+            return
+        self.progress.stage("tuning")
+        frames = sum(frame_count(self.plan, segment) for segment in missing)
+        for engine in self.engines:
+            tune(engine, self.plan.info.width, self.plan.info.height, frames, redo)
 
     def finish(self, missing: list[Segment], wanted: tuple[Segment, ...]) -> list[Receipt]:
         """Do `missing` and return the receipts of all `wanted`.
@@ -193,16 +202,6 @@ def _writer(plan: Plan, segment: Segment, temporary: Path) -> Writer | ExrWriter
         first = segment.start * plan.outputs_per_frame
         return ExrWriter(temporary, spec, plan.target.name, first, plan.mapping.white)
     return Writer(temporary, spec)
-
-
-def prepared_engines(plan: Plan, progress: Progress, frames: int, redo: bool) -> list[Engine]:
-    """The plan's engines, set to what suits this machine for so many `frames`; see tune."""
-    engines = make_engines(plan)
-    if plan.job.model == "hdrunet":
-        progress.stage("tuning")
-        for engine in engines:
-            tune(engine, plan.info.width, plan.info.height, frames, redo)
-    return engines
 
 
 def frame_count(plan: Plan, segment: Segment) -> int:

@@ -16,8 +16,9 @@ from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, te
 from .plan_file import Document, Place, check, find, read_plan, restore
 
 if TYPE_CHECKING:
-    from ..engine import Engine
     from ..job import Plan
+    from ..timeline import Segment
+    from ..work import Work
 
 _JOINED = "joined.json"
 
@@ -82,12 +83,12 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
     named = f"{request.folder}: segments {numbers}"
     if missing:
         progress.stage("loading")
-        plan = restore(document, place, request.device)
-        engines = _engines(plan, progress, left, request.tune)
+        work = _work(request, restore(document, place, request.device), progress, cancelled)
+        work.prepare(_segments(work, missing), request.tune)
     progress.begin(named, total, total - left)
     try:
         if missing:
-            _render(request, document, plan, engines, wanted, missing, progress, cancelled)
+            _render(request, document, work, wanted, missing)
     finally:
         progress.end()
     seconds = time.monotonic() - started
@@ -95,37 +96,28 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
     return Done(text, {"segments": wanted, "frames": left, "seconds": round(seconds, 3), "resumed": total - left})
 
 
-def _engines(plan: Plan, progress: Progress, frames: int, tune: bool) -> list[Engine]:
-    from ..job import check_machine
+def _work(request: Request, plan: Plan, progress: Progress, cancelled: Cancelled) -> Work:
+    from ..job import check_machine, make_engines
+    from ..segments import SegmentStore
     from ..target import check_can_write
-    from ..work import prepared_engines
+    from ..work import Work
 
     check_can_write(plan.preset)
     check_machine(plan)
-    return prepared_engines(plan, progress, frames, tune)
+    return Work(plan, make_engines(plan), SegmentStore(plan, request.folder), progress, cancelled)
 
 
-def _render(
-    request: Request,
-    document: Document,
-    plan: Plan,
-    engines: list[Engine],
-    wanted: list[int],
-    missing: list[int],
-    progress: Progress,
-    cancelled: Cancelled,
-) -> None:
-    from ..segments import SegmentStore
-    from ..work import Work
-
-    store = SegmentStore(plan, request.folder)
-    work = Work(plan, engines, store, progress, cancelled)
+def _render(request: Request, document: Document, work: Work, wanted: list[int], missing: list[int]) -> None:
     try:
-        work.finish([plan.segments[number] for number in missing], tuple(plan.segments[number] for number in wanted))
+        work.finish(_segments(work, missing), tuple(_segments(work, wanted)))
     except HdrunetError:
         # Another task on the same segments may have taken our files away because it had finished them.
         if any(receipt_of(document, request.folder, number) is None for number in missing):
             raise
+
+
+def _segments(work: Work, numbers: list[int]) -> list[Segment]:
+    return [work.plan.segments[number] for number in numbers]
 
 
 def join_plan(request: Request, progress: Progress) -> Done:

@@ -19,7 +19,7 @@ from hdrunet_video.network.weights import save_network
 from hdrunet_video.segments import SegmentStore
 from tests.conftest import ffmpeg, needs_openvino
 from tests.media import BT709, convert, forge, sha256
-from tests.resume.conftest import made, redone, stop
+from tests.resume.conftest import made, receipts, redone, stop
 
 
 def test_all_finished_segments_are_reused(
@@ -97,3 +97,26 @@ def test_other_weights_reuse_nothing(film: Path, tmp_path: Path, monkeypatch: py
     shutil.copy(tmp_path / "1.safetensors", weights)
     convert(film, target, *options, model="hdrunet")
     assert sha256(target) == sha256(clean)
+
+
+def test_how_many_frames_at_once_is_asked_for_what_is_left(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A film that is all but finished is over before a measurement for all its frames has ended."""
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
+    save_network(HDRUNet(config), tmp_path / "weights.safetensors")
+    target, asked = tmp_path / "out.mkv", list[tuple[int, int, int, bool]]()
+    options = ("--weights", tmp_path / "weights.safetensors", "--segment-frames", "3", "--frames", ":12", "-q")
+    monkeypatch.setattr("hdrunet_video.work.tune", lambda _, *how: asked.append(how))
+    with monkeypatch.context() as patch:
+        patch.setattr("hdrunet_video.run.join", stop)
+        assert main([str(film), str(target), *map(str, options)]) == 130
+        receipts(tmp_path / ".out.mkv.work")[2].unlink()
+        assert main([str(film), str(target), *map(str, options)]) == 130
+    assert main([str(film), str(target), *map(str, options), "--tune"]) == 0
+    assert asked == [(128, 96, 12, False), (128, 96, 3, False), (128, 96, 0, True)]
+
+
+def test_a_device_that_is_not_there_leaves_no_trace(film: Path, tmp_path: Path) -> None:
+    assert main([str(film), str(tmp_path / "out.mkv"), "--device", "cuda:77", "-q"]) == 2
+    assert list(tmp_path.iterdir()) == []
