@@ -8,19 +8,20 @@ The three are measured in turns in one process, because machines are busy; ratio
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import time
 from collections.abc import Callable
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import vapoursynth as vs
-from vapoursynth import core
 
+from hdrunet_video.command import tell
 from hdrunet_video.device import limit_threads
 from hdrunet_video.engine import Engine
+from hdrunet_video.errors import HdrunetError, UsageError
 from hdrunet_video.frame import Frame
 
 from .formats import clip_of
@@ -28,20 +29,49 @@ from .properties import read
 from .request import make_request
 from .work import Work
 
+if TYPE_CHECKING:
+    import vapoursynth as vs
 
-def main() -> None:
-    """Measure and print."""
-    flags = argparse.ArgumentParser(description="Throughput of core.hdrunet.Reconstruct.")
-    flags.add_argument("--size", default="640x360")
-    flags.add_argument("--frames", type=int, default=12, help="a round")
-    flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--device", default="auto")
-    flags.add_argument("--model", default="hdrunet")
-    flags.add_argument("--streams", type=int, help="num_streams; left out, what is remembered")
-    flags.add_argument("--prefetch", type=int, default=6, help="frames asked for at once")
-    given = flags.parse_args()
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    try:  # not exit_code_of, which keeps freed memory: whoever else loads the filter does not
+        _measure(flags)
+    except HdrunetError as error:
+        return tell(parser.prog, error)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m hdrunet_video.plugin.bench",
+        description="Throughput of core.hdrunet.Reconstruct.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--size", default="640x360", metavar="WxH", help="default 640x360")
+    parser.add_argument("--frames", type=int, default=12, metavar="N", help="a round (default 12)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default 5")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--model", default="hdrunet", metavar="NAME", help="as the filter's (default hdrunet)")
+    parser.add_argument("--streams", type=int, metavar="N", help="num_streams; left out, what is remembered")
+    parser.add_argument("--prefetch", type=int, default=6, metavar="N", help="frames asked for at once (default 6)")
+    return parser
+
+
+def _measure(given: argparse.Namespace) -> None:
+    width, height = _size(given.size)
+    for name in ("frames", "rounds", "prefetch"):
+        if getattr(given, name) < 1:
+            raise UsageError(f"--{name} {getattr(given, name)} is not possible", "Give at least 1, or leave it out")
+    _check_vapoursynth()
+    import vapoursynth as vs
+    from vapoursynth import core
+
     limit_threads()
-    width, height = map(int, given.size.split("x"))
     clip = core.std.BlankClip(format=vs.RGB24, width=width, height=height, length=10**6, keep=True, color=[90, 140, 60])
     arguments = {"device": given.device, "model": given.model}
     if given.streams is not None:
@@ -80,6 +110,23 @@ def main() -> None:
         print(f"{name:<16} {fps:8.2f} fps  {statistics.median(ratios):.3f} of the engine's rate")
 
 
+def _size(text: str) -> tuple[int, int]:
+    """(width, height) of WxH."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or min(int(match[1]), int(match[2])) < 8:
+        raise UsageError(f"{text!r} is not a size", "--size takes WIDTHxHEIGHT, at least 8x8: 640x360")
+    return int(match[1]), int(match[2])
+
+
+def _check_vapoursynth() -> None:
+    try:
+        import vapoursynth
+    except ImportError:
+        raise UsageError("VapourSynth is not installed", "pip install vapoursynth") from None
+    if not hasattr(vapoursynth.core, "hdrunet"):
+        raise UsageError("VapourSynth has no core.hdrunet.Reconstruct", "hdrunet-video --doctor says why")
+
+
 def _drain(engine: Engine, frames: list[Frame]) -> None:
     for _ in engine.stream(frames):
         pass
@@ -94,6 +141,9 @@ def _frame(frame: vs.VideoFrame, work: Work) -> Frame:
 
 def _modified(clip: vs.VideoNode, work: Work) -> vs.VideoNode:
     """The same by a Python function, as filters are written without a native library."""
+    import vapoursynth as vs
+    from vapoursynth import core
+
     canvas = core.std.BlankClip(clip, format=vs.RGB48, keep=True)
 
     def fill(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
@@ -107,4 +157,4 @@ def _modified(clip: vs.VideoNode, work: Work) -> vs.VideoNode:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
