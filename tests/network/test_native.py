@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ _SETS = {"DEFAULT": 0, "AVX2": 1, "AVX512": 2}.get(torch.backends.cpu.get_cpu_ca
 FOUND = {name: found for name in ("avx2", "avx512")[:_SETS] if (found := kernels(name)) is not None}
 pytestmark = pytest.mark.skipif(not FOUND, reason="the package was installed without a compiler, or for another CPU")
 
+ROOT = Path(__file__).parents[2]
 _KINDS = (("winograd", 16), ("narrow", 3))
 sides = st.integers(1, 23)
 channels = st.integers(1, 5).map(lambda count: 16 * count)
@@ -247,3 +251,19 @@ def test_where_they_are_wrong_onednn_goes_on_and_it_is_said(
     assert placed.backend == "onednn"
     assert torch.allclose(placed(picture), network(picture), atol=1e-5)
     assert "going on with oneDNN's: it is wrong by" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_each_compiler_makes_kernels_that_are_right(compiler: str, tmp_path: Path) -> None:
+    """They were a crash by clang's once: in a process of their own."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    folders = ["--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "temp"]
+    build = [sys.executable, "setup.py", "-q", "build_ext", *folders]
+    subprocess.run(build, cwd=ROOT, env=os.environ | {"CXX": compiler}, check=True)
+    assert len(list((tmp_path / "lib").glob("_hdrunet_kernels_*.so"))) == 2
+    path = os.pathsep.join([str(tmp_path / "lib"), os.environ.get("PYTHONPATH", "")])
+    test = [sys.executable, "-m", "pytest", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(test, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -5,10 +5,14 @@
 
 namespace {
 
-typedef float Lanes __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef float Lanes __attribute__((vector_size(LANES * 4)));
 
-ALWAYS_INLINE Lanes load(const float *from) { return *reinterpret_cast<const Lanes *>(from); }
-ALWAYS_INLINE void store(float *to, Lanes value) { *reinterpret_cast<Lanes *>(to) = value; }
+// Where it lies among other floats. Variables are never of this type: clang aligns an array of such to 4 bytes only,
+// but reads its elements as if they were aligned to all of theirs.
+typedef Lanes Anywhere __attribute__((aligned(4), may_alias));
+
+ALWAYS_INLINE Lanes load(const float *from) { return *reinterpret_cast<const Anywhere *>(from); }
+ALWAYS_INLINE void store(float *to, Lanes value) { *reinterpret_cast<Anywhere *>(to) = value; }
 
 // What is not negative, and 0 or a tenth of what is. NaN stays NaN.
 ALWAYS_INLINE Lanes rectified(Lanes value) { return value < Lanes{} ? Lanes{} : value; }
