@@ -9,17 +9,19 @@ from __future__ import annotations
 import ctypes
 import logging
 from functools import cache
-from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import HdrunetError
 from . import native_structs as structs
+from .native_library import library
 from .native_structs import INTERFACE, LONG, POINTER
+from .native_team import Team
 
-_LIBRARY = "_hdrunet_kernels_"
 _MULTIPLE, _MOST = 16, 1024
 """Of channels: they come in vectors, and the kernels have so many zeros to pad with."""
 _log = logging.getLogger(__name__)
@@ -36,12 +38,13 @@ _TASKS = {
 
 
 class Packed(NamedTuple):
-    """The weights of a convolution, as a kernel takes them."""
+    """Weights as a kernel takes them."""
 
-    values: Tensor
+    kernel: str
     channels: int
     side: int
     outputs: int
+    values: Tensor
 
     @property
     def address(self) -> int:
@@ -53,7 +56,7 @@ class Layer(NamedTuple):
     """A convolution of a chain."""
 
     packed: Packed
-    """By `pack("layer", ...)`."""
+    """By `pack("layer", ...)`: of as many channels as the layer before has outputs."""
     after: str
     """`none`, `relu` or `leaky_relu`."""
     kept: bool
@@ -63,12 +66,11 @@ class Layer(NamedTuple):
 class Kernels:
     """The kernels for one set of instructions, from any number of threads."""
 
-    def __init__(self, library: ctypes.CDLL, parallel: object) -> None:
-        """parallel: GOMP_parallel of the OpenMP that torch computes with. Raises AttributeError for a library that
-        is not this version's."""
+    def __init__(self, library: ctypes.CDLL, team: Team) -> None:
+        """Raises AttributeError for a library that is not this version's."""
         if library.hdrunet_interface() != INTERFACE:
-            raise AttributeError("another version of the package built them; install it again")
-        self._parallel, self._library = ctypes.cast(parallel, POINTER), library  # type: ignore[arg-type]
+            raise AttributeError("another version of the package built them")
+        self._team, self._library = team, library
         for name in ("winograd", "layer", "narrow"):
             self._declare(f"packed_{name}", LONG, [LONG] * 3)
             self._declare(
@@ -84,7 +86,7 @@ class Kernels:
         )
         for name, task in _TASKS.items():
             self._declare(f"{name}_scratch", LONG, [ctypes.POINTER(task)])
-            self._declare(name, None, [ctypes.POINTER(task), POINTER, LONG, POINTER])
+            self._declare(name, None, [ctypes.POINTER(task), ctypes.POINTER(structs.Team)])
 
     @staticmethod
     def fit(*channels: int) -> bool:
@@ -100,7 +102,7 @@ class Kernels:
         values = torch.empty(getattr(self._library, f"hdrunet_packed_{kernel}")(*shape), dtype=torch.float32)
         pack = getattr(self._library, f"hdrunet_pack_{kernel}")
         pack(weight.data_ptr(), bias.data_ptr(), *shape, values.data_ptr())
-        return Packed(values, *shape)
+        return Packed(kernel, *shape, values)
 
     def winograd(
         self, features: Tensor, packed: Packed, *, rectify: bool, shuffled: bool = False, added: Tensor | None = None
@@ -108,7 +110,7 @@ class Kernels:
         """3x3, stride 1, padded by zeros: (1, C, h, w) -> (1, N, h, w), where asked for through a ReLU first and then
         added to. shuffled: (1, N/4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
         2x2 samples, one after the other."""
-        _, channels, height, width = features.shape
+        channels, height, width = _fitting(features, packed, "winograd")
         shape = (packed.outputs // 4, 2 * height, 2 * width) if shuffled else (packed.outputs, height, width)
         features, pitch = _in_rows(features)
         result = _empty(*shape)
@@ -121,25 +123,26 @@ class Kernels:
         self._run("winograd", task)
         return result
 
-    def pack_modulation(self, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    def pack_modulation(self, weights: list[Tensor], biases: list[Tensor]) -> Packed:
         """Weights and biases of scale1, scale2, shift1 and shift2, 1x1 convolutions, as `modulate` takes them."""
         channels, inputs = weights[1].shape[:2]
-        packed = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs), dtype=torch.float32)
+        values = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs), dtype=torch.float32)
         held = [[each.contiguous() for each in tensors] for tensors in (weights, biases)]
         pointers = ((POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
-        self._library.hdrunet_pack_modulation(*pointers, channels, inputs, packed.data_ptr())
-        return packed
+        self._library.hdrunet_pack_modulation(*pointers, channels, inputs, values.data_ptr())
+        return Packed("modulation", inputs, 1, channels, values)
 
-    def modulate(self, features: Tensor, condition: Tensor, packed: Tensor) -> Tensor:
+    def modulate(self, features: Tensor, condition: Tensor, packed: Packed) -> Tensor:
         """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
         (1, N, h, w), (1, S, h, w) -> (1, N, h, w)."""
-        _, channels, height, width = features.shape
-        _shaped(condition[:, :1], features[:, :1])
+        inputs, height, width = _fitting(condition, packed, "modulation")
+        channels = packed.outputs
+        _shaped(features, condition[:, :1].expand(-1, channels, -1, -1))
         (features, pitch), (condition, condition_pitch) = _in_rows(features), _in_rows(condition)
         result = _empty(channels, height, width)
         task = structs.Modulation(
-            *(features.data_ptr(), condition.data_ptr(), height, width, channels, condition.shape[1]),
-            *(packed.data_ptr(), result.data_ptr(), pitch, condition_pitch),
+            *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
+            *(packed.address, result.data_ptr(), pitch, condition_pitch),
         )
         self._run("modulation", task)
         return result
@@ -147,7 +150,9 @@ class Kernels:
     def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
         """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w) -> (1, N, h, w) of
         each that is kept."""
-        _, channels, height, width = features.shape
+        channels, height, width = _fitting(features, layers[0].packed, "layer")
+        for (before, *_), (packed, *_) in pairwise(layers):
+            _belonging(packed, "layer", before.outputs, 1)
         side = layers[0].packed.side
         results = [_empty(layer.packed.outputs, height, width) if layer.kept else None for layer in layers]
         if side == 1:
@@ -168,7 +173,7 @@ class Kernels:
     ) -> Tensor:
         """A convolution with three outputs, padded by zeros, its result times `factors` plus `added`:
         (1, C, h, w) -> (1, 3, h, w)."""
-        _, channels, height, width = features.shape
+        channels, height, width = _fitting(features, packed, "narrow")
         features, result = _dense(features), _empty(3, height, width)
         others = [None if each is None else _dense(_shaped(each, result)) for each in (added, factors)]
         pointers = (None if each is None else each.data_ptr() for each in others)
@@ -181,26 +186,28 @@ class Kernels:
         function.restype, function.argtypes = result, arguments
 
     def _run(self, name: str, task: ctypes.Structure) -> None:
-        threads, asked = torch.get_num_threads(), ctypes.byref(task)
-        size = threads * getattr(self._library, f"hdrunet_{name}_scratch")(asked)
-        scratch = torch.empty(size, dtype=torch.float32)
-        getattr(self._library, f"hdrunet_{name}")(asked, scratch.data_ptr(), threads, self._parallel)
+        asked = ctypes.byref(task)
+        team = self._team.having(getattr(self._library, f"hdrunet_{name}_scratch")(asked))
+        getattr(self._library, f"hdrunet_{name}")(asked, ctypes.byref(team))
+
+
+def load(instructions: str | None = None) -> Kernels:
+    """Those for a set of instructions, by default the best that torch uses here. Raises HdrunetError, with what can be
+    done about it, where there are none; OSError or AttributeError where they are damaged or another version's."""
+    return Kernels(library(instructions), Team())
 
 
 @cache
 def kernels(instructions: str | None = None) -> Kernels | None:
-    """Those for a set of instructions, by default that which torch uses here. None where they were not built, where
-    there are none for it, and where torch has threads of another kind."""
-    found = find_spec(_LIBRARY + (instructions or torch.backends.cpu.get_cpu_capability().lower()))
-    if found is None or found.origin is None:
-        return None
-    parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
-    if parallel is None:
-        return None
+    """As `load`, but None where there are none. That those which are there do not fit is a warning in the log."""
     try:
-        return Kernels(ctypes.CDLL(found.origin), parallel)
+        return load(instructions)
+    except HdrunetError:
+        return None
     except (OSError, AttributeError) as error:
-        _log.warning("the kernels of this package cannot be loaded, going on with oneDNN's: %s", error)
+        _log.warning(
+            "the kernels of this package cannot be loaded, going on with oneDNN's: %s; install it again", error
+        )
         return None
 
 
@@ -214,6 +221,19 @@ def _in_rows(features: Tensor) -> tuple[Tensor, int]:
     _, between_channels, pitch, between_pixels = features.stride()
     lies_in_rows = between_channels == 1 and between_pixels == channels and features.dtype == torch.float32
     return (features, pitch) if lies_in_rows and height > 1 < width else (_dense(features), width * channels)
+
+
+def _fitting(features: Tensor, packed: Packed, kernel: str) -> tuple[int, int, int]:
+    """(channels, height, width) of (1, C, h, w): features that these weights are for."""
+    _, channels, height, width = features.shape
+    _belonging(packed, kernel, channels, packed.side)
+    return channels, height, width
+
+
+def _belonging(packed: Packed, kernel: str, channels: int, side: int) -> None:
+    found, expected = packed[:3], (kernel, channels, side)
+    if found != expected:
+        raise ValueError(f"weights for {found}, kernel, channels and side, where those for {expected} belong")
 
 
 def _shaped(features: Tensor, other: Tensor) -> Tensor:

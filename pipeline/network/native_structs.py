@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-INTERFACE = 1
+INTERFACE = 2
 """Of a library that these belong to: hdrunet_interface() of native/kernels.h."""
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 
@@ -58,4 +58,14 @@ class Narrow(ctypes.Structure):
         ("input", POINTER),
         *((name, LONG) for name in ("height", "width", "channels", "side")),
         *((name, POINTER) for name in ("packed", "added", "factors", "result")),
+    )
+
+
+class Team(ctypes.Structure):
+    """Team of native/team.h."""
+
+    _fields_ = (
+        ("threads", LONG),
+        *((name, POINTER) for name in ("parallel", "number", "scratch")),
+        ("pitch", LONG),
     )

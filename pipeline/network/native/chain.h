@@ -21,19 +21,17 @@ long chain_scratch_size(const Chain &chain) {
   return 2 * PIXELS * widest;
 }
 
-// scratch: chain_scratch_size floats for each thread.
-void compute_chain(const Chain &chain, float *scratch, long threads, Parallel parallel) {
+void compute_chain(const Chain &chain, const Team &team) {
   const long across = (chain.width + PIXELS - 1) / PIXELS, size = chain_scratch_size(chain);
   const long pitch = (chain.width + chain.side - 1) * chain.channels;
-  share(chain.height * across, threads, parallel, [&](long item, long worker) {
+  share(chain.height * across, team, [&](long item, float *scratch) {
     const long y = item / across, x = item % across * PIXELS;
     const long count = chain.width - x < PIXELS ? chain.width - x : PIXELS;
-    float *own = scratch + worker * size;
     const float *left = chain.input + y * pitch + x * chain.channels;
     long step = chain.channels, side = chain.side;
     for (long index = 0; index < chain.count; ++index) {
       const Layer &layer = chain.layers[index];
-      float *spare = own + index % 2 * (size / 2);
+      float *spare = scratch + index % 2 * (size / 2);
       float *result = layer.result ? layer.result + (y * chain.width + x) * layer.outputs : spare;
       in_registers(count, layer.outputs, LayerStep{left, step, side, pitch, layer, result});
       left = result, step = layer.outputs, side = 1;

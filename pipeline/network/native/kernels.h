@@ -11,7 +11,7 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // As in native_structs.py: a library that was built before a struct or a function changed is not to be called.
-EXPORT long hdrunet_interface() { return 1; }
+EXPORT long hdrunet_interface() { return 2; }
 
 // What a convolution's weights, (outputs, channels, side, side) and (outputs), are packed into.
 #define PACKING(kind)                                                                                                  \
@@ -32,12 +32,10 @@ EXPORT void hdrunet_pack_modulation(const float *const (*weights)[4], const floa
   pack_modulation(*weights, *biases, channels, inputs, packed);
 }
 
-// What is computed, by as many threads, each of which needs some memory.
+// What is computed, by a team whose threads have as much scratch each as is said, or more.
 #define KERNEL(kind, Task)                                                                                             \
   EXPORT long hdrunet_##kind##_scratch(const Task *task) { return kind##_scratch_size(*task); }                        \
-  EXPORT void hdrunet_##kind(const Task *task, float *scratch, long threads, Parallel parallel) {                      \
-    compute_##kind(*task, scratch, threads, parallel);                                                                 \
-  }
+  EXPORT void hdrunet_##kind(const Task *task, const Team *team) { compute_##kind(*task, *team); }
 KERNEL(winograd, Winograd)
 KERNEL(modulation, Modulation)
 KERNEL(chain, Chain)

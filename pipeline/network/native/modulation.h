@@ -58,15 +58,13 @@ struct SecondStep {
 
 long modulation_scratch_size(const Modulation &task) { return PIXELS * 2 * task.inputs; }
 
-// scratch: modulation_scratch_size floats for each thread.
-void compute_modulation(const Modulation &m, float *scratch, long threads, Parallel parallel) {
+void compute_modulation(const Modulation &m, const Team &team) {
   const float *scale = m.packed + packed_layer_size(m.inputs, 1, 2 * m.inputs);
   const float *shift = scale + packed_layer_size(m.inputs, 1, m.channels);
   const Layer first{m.inputs, 2 * m.inputs, LEAKY_RELU, m.packed, nullptr};
   const long across = (m.width + PIXELS - 1) / PIXELS;
-  share(m.height * across, threads, parallel, [&](long item, long worker) {
+  share(m.height * across, team, [&](long item, float *hidden) {
     const long y = item / across, x = item % across * PIXELS, count = m.width - x < PIXELS ? m.width - x : PIXELS;
-    float *hidden = scratch + worker * modulation_scratch_size(m);
     const float *condition = m.condition + y * m.condition_pitch + x * m.inputs;
     const float *features = m.features + y * m.features_pitch + x * m.channels;
     float *result = m.result + (y * m.width + x) * m.channels;

@@ -6,30 +6,43 @@ namespace {
 // libgomp's GOMP_parallel, which LLVM's and Intel's OpenMP have too: function(data) in each of `threads` threads.
 using Parallel = void (*)(void (*function)(void *), void *data, unsigned threads, unsigned flags);
 
-template <typename Work> struct Shared {
-  const Work &work;
-  long count, items_taken, workers_named;
+struct Team {
+  long threads;
+  Parallel parallel;
+  int (*number)(); // omp_get_thread_num of the same OpenMP
+  float *scratch;
+  long pitch; // floats from the scratch of one thread to that of the next
+};
 
+template <typename Work> struct Shared {
+  const Team &team;
+  const Work &work;
+  long count, items_taken;
+
+  void take_items(float *scratch) {
+    for (;;) {
+      const long item = __atomic_fetch_add(&items_taken, 1, __ATOMIC_RELAXED);
+      if (item >= count) return;
+      work(item, scratch);
+    }
+  }
+
+  // Scratch goes by OpenMP's number and not by who comes first: so it stays in a core's cache, and in its memory where
+  // not all memory is equally near, from one call to the next.
   static void join(void *data) {
     Shared &shared = *static_cast<Shared *>(data);
-    const long worker = __atomic_fetch_add(&shared.workers_named, 1, __ATOMIC_RELAXED);
-    for (;;) {
-      const long item = __atomic_fetch_add(&shared.items_taken, 1, __ATOMIC_RELAXED);
-      if (item >= shared.count) return;
-      shared.work(item, worker);
-    }
+    shared.take_items(shared.team.scratch + shared.team.number() * shared.team.pitch);
   }
 };
 
-// work(item, worker) for each of `count` items, by workers 0 to threads - 1 at most, in any order. All threads are
-// asked for even where there are fewer items: libgomp ends threads that a smaller team leaves out, and starts them
-// again.
-template <typename Work> void share(long count, long threads, Parallel parallel, const Work &work) {
-  Shared<Work> shared{work, count, 0, 0};
-  if (parallel && threads > 1 && count > 1)
-    parallel(Shared<Work>::join, &shared, static_cast<unsigned>(threads), 0);
+// work(item, scratch) for each of `count` items, in any order. All threads are asked for even where there are fewer
+// items: libgomp ends threads that a smaller team leaves out, and starts them again.
+template <typename Work> void share(long count, const Team &team, const Work &work) {
+  Shared<Work> shared{team, work, count, 0};
+  if (team.threads > 1 && count > 1)
+    team.parallel(Shared<Work>::join, &shared, static_cast<unsigned>(team.threads), 0);
   else
-    Shared<Work>::join(&shared);
+    shared.take_items(team.scratch);
 }
 
 } // namespace

@@ -187,13 +187,12 @@ struct Block {
 
 long winograd_scratch_size(const Winograd &task) { return PLACES * (TILES * (task.channels + CHUNK) + 2 * SKEW); }
 
-// scratch: winograd_scratch_size floats for each thread.
-void compute_winograd(const Winograd &convolution, float *scratch, long threads, Parallel parallel) {
+void compute_winograd(const Winograd &convolution, const Team &team) {
   const long across = (convolution.width + STEP - 1) / STEP, down = (convolution.height + STEP - 1) / STEP;
-  const long tiles = across * down, size = winograd_scratch_size(convolution);
-  share((tiles + TILES - 1) / TILES, threads, parallel, [&](long item, long worker) {
+  const long tiles = across * down;
+  share((tiles + TILES - 1) / TILES, team, [&](long item, float *inputs) {
     const long first = item * TILES, count = tiles - first < TILES ? tiles - first : TILES;
-    float *inputs = scratch + worker * size, *products = inputs + PLACES * (TILES * convolution.channels + SKEW);
+    float *products = inputs + PLACES * (TILES * convolution.channels + SKEW);
     const Block block{convolution, across, first, count, inputs, products};
     block.filter_inputs();
     const long chunk = chunk_of(convolution.outputs);
