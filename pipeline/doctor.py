@@ -87,12 +87,21 @@ def _device() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    from .network.native import kernels
+    from .network import cpu, native
 
-    there = kernels() is not None
-    text = "there for this processor" if there else "not there: in fp32 oneDNN's take about twice the time"
-    hint = "On Linux and x86-64: install a C++17 compiler (Debian: apt-get install g++), then this package again."
-    yield Finding("cpu kernels", there, text, hint, optional=True)
+    name, instead = "cpu kernels", "oneDNN's are used"
+    try:
+        error = cpu.error_of(native.load())
+    except HdrunetError as problem:
+        yield Finding(name, False, f"{problem}: {instead}", problem.hint, optional=True)
+    except (OSError, AttributeError) as problem:
+        hint = "Install this package again: half the time in fp32."
+        yield Finding(name, False, f"they cannot be loaded ({problem}): {instead}", hint, optional=True)
+    else:
+        right = error <= cpu.TOLERANCE["fp32"]
+        text = "there for this processor, and right" if right else f"wrong by {error:.2f} of a 10-bit code: {instead}"
+        hint = "Install this package again, with another compiler if that does not help: CXX=clang++ pip install ..."
+        yield Finding(name, right, text, hint, optional=True)
 
 
 def _weights() -> Iterator[Finding]:

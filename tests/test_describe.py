@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hdrunet_video.cli import main
 from hdrunet_video.doctor import Finding, examine
+from hdrunet_video.network.native import Kernels, kernels
 from tests.conftest import ffmpeg, ffprobe
 
 
@@ -68,6 +72,51 @@ def test_doctor_names_what_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert main(["--doctor", "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)
     assert any("no such encoder" in each["text"] for each in findings)
+
+
+def of_the_kernels() -> Finding:
+    (finding,) = (each for each in examine() if each.name == "cpu kernels")
+    assert finding.optional
+    return finding
+
+
+@pytest.mark.skipif(kernels() is None, reason="the package was installed without a compiler, or for another CPU")
+@pytest.mark.parametrize("kind", ["winograd", "modulate", "chain", "narrow"])
+def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
+    assert of_the_kernels().good
+    right = getattr(Kernels, kind)
+
+    def wrong(*given: Any, **named: Any) -> Any:
+        made = right(*given, **named)
+        return [each * 1.01 for each in made] if isinstance(made, list) else made * 1.01
+
+    monkeypatch.setattr(Kernels, kind, wrong)
+    assert not of_the_kernels().good
+    assert "of a 10-bit code: oneDNN's are used" in of_the_kernels().text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text", "hint"),
+    [
+        ("native_library.find_spec", lambda name: None, "were not built", "Install a C++17 compiler"),
+        ("native_library._PLATFORM", ("none", "such"), "there are none for", "Nothing is to be done"),
+        ("native.INTERFACE", -1, "another version of the package built them", "Install this package again"),
+    ],
+)
+def test_doctor_says_why_there_are_no_kernels(
+    name: str, value: Any, text: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "native.INTERFACE" and kernels() is None:
+        pytest.skip("there are none to be of another version")
+    monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
+    monkeypatch.setattr("hdrunet_video.network.native_library._PLATFORM", (sys.platform, platform.machine()))
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(f"hdrunet_video.network.{name}", value)
+    found = of_the_kernels()
+    assert not found.good
+    assert text in found.text
+    assert hint in found.hint
 
 
 def test_a_missing_extra_is_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
