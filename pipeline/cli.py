@@ -77,10 +77,8 @@ def _act(flags: argparse.Namespace) -> int:
 
 
 def _farm(flags: argparse.Namespace, verb: str) -> int:
-    from .device import limit_threads
     from .farm.verbs import act
 
-    limit_threads()
     if verb in ("plan", "submit"):
         (job,) = options.jobs(flags)
         if not _may_write(flags, job["target"]):

@@ -161,18 +161,24 @@ def test_threads_that_the_user_asked_for_stay(
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("way", ["convert", "farm", "bench", "evaluate"])
+@pytest.mark.parametrize("way", ["convert", "bench", "evaluate"])
 def test_commands_keep_to_the_quota(limits: Limits, threads: int, tmp_path: Path, way: str) -> None:
     """Whatever becomes of them: what they are told to do is refused later."""
     limits("0::/\n", {"cpu.max": "150000 100000"})
     if way == "convert":
         main([str(tmp_path / "none.mp4"), str(tmp_path / "out.mov")])
-    elif way == "farm":
-        main(["--plan", str(tmp_path / "none"), "--verify"])
     elif way == "bench":
         bench(["--device", "none"])
     else:
         training(["evaluate", "identity", "--pairs", str(tmp_path / "none")])
+    assert torch.get_num_threads() == 2
+
+
+def test_tasks_of_a_farm_keep_to_the_quota(limits: Limits, threads: int, tmp_path: Path, clip: Path) -> None:
+    plan = str(tmp_path / "plan")
+    assert main([str(clip), str(tmp_path / "out.mov"), "--model", "identity", "--plan", plan]) == 0
+    limits("0::/\n", {"cpu.max": "150000 100000"})
+    assert main(["--plan", plan, "--segments", "0"]) == 0
     assert torch.get_num_threads() == 2
 
 

@@ -97,11 +97,13 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
 
 
 def _work(request: Request, plan: Plan, progress: Progress, cancelled: Cancelled) -> Work:
+    from ..device import limit_threads
     from ..job import check_machine, make_engines
     from ..segments import SegmentStore
     from ..target import check_can_write
     from ..work import Work
 
+    limit_threads()
     check_can_write(plan.preset)
     check_machine(plan)
     return Work(plan, make_engines(plan), SegmentStore(plan, request.folder), progress, cancelled)
