@@ -9,6 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -58,7 +59,8 @@ class Fused:
         """capture: makes a replay of launches. By default a CUDA graph, and none on a CPU."""
         self._forward, self._device = forward, device
         self._on_cuda = device.type == "cuda"
-        self._capture = capture or (_captured if self._on_cuda else None)
+        # One stream for all captures: torch has 32 for a process, and a new one may be another thread's lane.
+        self._capture = capture or (partial(_captured, _cuda.Stream(device)) if self._on_cuda else None)
         self._lock = Lock()
         self._memory: Tensor | None = None
         self._graphs: OrderedDict[tuple[int, int], Launches | None] = OrderedDict()
@@ -129,11 +131,15 @@ class Fused:
             graph()
 
 
-def _captured(launches: Launches) -> Launches:
-    """A CUDA graph of launches that have run before, so that nothing is compiled or loaded meanwhile."""
+def _captured(stream: Any, launches: Launches) -> Launches:
+    """A CUDA graph of launches that have run before, so that nothing is compiled or loaded meanwhile.
+
+    stream: what they are captured on, because the current one may be the default, which cannot be captured.
+    """
     graph = _cuda.CUDAGraph()
-    stream = _cuda.Stream()  # the current one may be the default, which cannot be captured
+    # A capture that fails leaves the thread on its stream, where nothing waits for what the caller's has in work.
+    callers = _cuda.stream(_cuda.current_stream())
     # Other threads upload, download and allocate meanwhile: what they do must not end the capture.
-    with _cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    with callers, _cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         launches()
     return graph.replay  # type: ignore[no-any-return]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from hdrunet_video.network import cuda
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import MOST_GRAPHS, Fused
 from hdrunet_video.network.cuda_forward import workspace_bytes
@@ -95,6 +98,73 @@ def test_without_graphs_it_goes_on_aloud(caplog: pytest.LogCaptureFixture, error
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "one by one" in caplog.text
     assert str(error) in caplog.text
+
+
+class Streams:
+    """Stands for torch.cuda: a capture that fails leaves the thread on its stream, as torch's does."""
+
+    Event = CUDAGraph = SimpleNamespace
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at, self.current, self.made, self.captured_on = fails_at, "compute", 0, list[str]()
+
+    def current_stream(self) -> str:
+        return self.current
+
+    def Stream(self, device: torch.device) -> str:  # noqa: N802
+        self.made += 1
+        return f"capture {self.made}"
+
+    @contextmanager
+    def stream(self, stream: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextmanager
+    def graph(self, graph: Any, stream: str, capture_error_mode: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        self.captured_on.append(stream)
+        if self.fails_at == "begin":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        yield
+        if self.fails_at == "end":
+            raise RuntimeError("operation failed due to a previous error during capture")
+        graph.replay, self.current = str, before
+
+
+@pytest.mark.parametrize("fails_at", ["begin", "launches", "end"])
+def test_a_failed_capture_leaves_the_callers_stream_current(monkeypatch: pytest.MonkeyPatch, fails_at: str) -> None:
+    streams, launched_on = Streams(fails_at), list[str]()
+
+    class Launches(Inverse):
+        def __call__(self, given: Any) -> None:
+            launched_on.append(streams.current)
+            if fails_at == "launches" and streams.current != "compute":
+                raise RuntimeError("operation not permitted")
+            super().__call__(given)
+
+    monkeypatch.setattr(cuda, "_cuda", streams)
+    capture = Fused(Inverse(), torch.device("cuda"))._capture
+    made = Fused(Launches(), DEVICE, capture)
+    made._on_cuda = False
+    for _ in range(3):
+        asked(made, 4, 8)
+        assert streams.current == "compute"
+    captured = [] if fails_at == "begin" else ["capture 1"]
+    assert launched_on == ["compute", *captured, "compute", "compute"]
+
+
+def test_all_captures_use_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams()
+    monkeypatch.setattr(cuda, "_cuda", streams)
+    capture = Fused(Inverse(), torch.device("cuda"))._capture
+    assert capture is not None
+    for _ in range(3):
+        capture(lambda: None)
+    assert streams.captured_on == ["capture 1"] * 3
 
 
 def test_out_of_memory_leaves_it_usable(monkeypatch: pytest.MonkeyPatch) -> None:
