@@ -25,44 +25,60 @@ def vector(bias, OUTPUTS: tl.constexpr):
 
 
 @triton.jit
+def product(values, weights, total=None):
+    """total + values * weights. Three products of TF32 stand for one of float32; those of float16 are exact anyway."""
+    return tl.dot(values, weights, total, input_precision="tf32x3")
+
+
+@triton.jit
 def linear(values, weights, bias, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
-    """A 1x1 convolution. Three products of TF32 stand for one of float32; those of float16 are exact anyway."""
-    weights = matrix(weights, INPUTS, OUTPUTS)
-    return tl.dot(values, weights, input_precision="tf32x3") + vector(bias, OUTPUTS)
+    """A 1x1 convolution."""
+    return product(values, matrix(weights, INPUTS, OUTPUTS)) + vector(bias, OUTPUTS)
 
 
 @triton.jit
 def leaky(values, SLOPE: tl.constexpr):
-    """A ReLU with SLOPE 0, and nothing with 1."""
-    return tl.where(values > 0, values, values * SLOPE)
+    """A ReLU with SLOPE 0, and nothing with 1. What is not a number stays so, because the engine looks for it."""
+    if SLOPE == 1.0:
+        return values
+    below = 0.0 if SLOPE == 0.0 else values * SLOPE
+    return tl.maximum(values, below, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def modulate(values, condition, weights, bias, C: tl.constexpr, S: tl.constexpr):
-    """values * scale + shift. Weights: scale1, shift1 (S, S) each, scale2, shift2 (S, C); the bias of scale2 holds
-    the 1 that the network adds."""
+def steering(weights, C: tl.constexpr, S: tl.constexpr):
+    """The four matrices of a modulation: scale1, shift1 (S, S) each, scale2, shift2 (S, C)."""
+    scale1, shift1 = matrix(weights, S, S), matrix(weights + S * S, S, S)
+    return scale1, shift1, matrix(weights + 2 * S * S, S, C), matrix(weights + 2 * S * S + S * C, S, C)
+
+
+@triton.jit
+def modulate(values, condition, matrices, bias, C: tl.constexpr, S: tl.constexpr):
+    """values * scale + shift, with matrices of `steering`; the bias of scale2 holds the 1 that the network adds."""
     E: tl.constexpr = condition.dtype
-    inner = leaky(linear(condition, weights, bias, S, S), 0.1).to(E)
-    values *= linear(inner, weights + 2 * S * S, bias + 2 * S, S, C)
-    inner = leaky(linear(condition, weights + S * S, bias + S, S, S), 0.1).to(E)
-    return values + linear(inner, weights + 2 * S * S + S * C, bias + 2 * S + C, S, C)
+    scale1, shift1, scale2, shift2 = matrices
+    inner = leaky(product(condition, scale1) + vector(bias, S), 0.1).to(E)
+    values *= product(inner, scale2) + vector(bias + 2 * S, C)
+    inner = leaky(product(condition, shift1) + vector(bias + S, S), 0.1).to(E)
+    return product(inner, shift2, values) + vector(bias + 2 * S + C, C)
 
 
 @triton.jit
 def tile(height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Row and column of each pixel of this program's tile, and whether it is in the picture."""
+    """Row and column of each pixel of this program's tile, (pixels, 1), and whether it is in the picture."""
     across = tl.cdiv(width, COLUMNS)
     tile = tl.program_id(0)
-    pixel = tl.arange(0, ROWS * COLUMNS)
+    pixel = tl.arange(0, ROWS * COLUMNS)[:, None]
     row = tile // across * ROWS + pixel // COLUMNS
     column = tile % across * COLUMNS + pixel % COLUMNS
     return row, column, (row < height) & (column < width)
 
 
 @triton.jit
-def offsets(row, column, width, C: tl.constexpr):
-    """Of the C channels of each pixel; 64 bits, because a frame can have 2**31 features."""
-    return (row.to(tl.int64) * width + column)[:, None] * C + tl.arange(0, C)[None, :]
+def at(base, row, column, width, C: tl.constexpr):
+    """Where the C channels of each pixel lie. 64 bits for the row, because a frame can have 2**31 features; a strip's
+    row is one number, so that only columns are counted for each pixel, in 32."""
+    return base + row.to(tl.int64) * width * C + (column * C + tl.arange(0, C)[None, :])
 
 
 @triton.jit
@@ -80,24 +96,23 @@ def convolution(
 ):
     """3x3 convolution of `source` (STRIDE times height and width) at row and column, without bias: (PIXELS, C)."""
     rows, columns = height * STRIDE, width * STRIDE
-    center = source + offsets(row * STRIDE, column * STRIDE, columns, INPUTS)
+    center = at(source, row * STRIDE, column * STRIDE, columns, INPUTS)
     total = tl.zeros((PIXELS, C), tl.float32)
     for tap in range(9):
         down, right = tap // 3 - 1, tap % 3 - 1
         y, x = row * STRIDE + down, column * STRIDE + right
         inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-        values = tl.load(center + (down * columns + right) * INPUTS, mask=inside[:, None], other=0.0)
-        total = tl.dot(values, matrix(weights + tap * INPUTS * C, INPUTS, C), total, input_precision="tf32x3")
+        values = tl.load(center + (down * columns + right) * INPUTS, mask=inside, other=0.0)
+        total = product(values, matrix(weights + tap * INPUTS * C, INPUTS, C), total)
     return total
 
 
 @triton.jit
 def strip(width, rows, COLUMNS: tl.constexpr):
-    """The first row of each column of this program's strip, `rows` high, and its columns."""
+    """The first row of this program's strip, `rows` high, and its columns, (COLUMNS, 1)."""
     across = tl.cdiv(width, COLUMNS)
     place = tl.program_id(0)
-    top = tl.zeros((COLUMNS,), tl.int32) + place // across * rows
-    return top, place % across * COLUMNS + tl.arange(0, COLUMNS)
+    return place // across * rows, place % across * COLUMNS + tl.arange(0, COLUMNS)[:, None]
 
 
 @triton.jit
@@ -110,7 +125,7 @@ def taps(weights, INPUTS: tl.constexpr, C: tl.constexpr):
 @triton.jit
 def _pixels(source, row, column, height, width, INPUTS: tl.constexpr):
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return tl.load(source + offsets(row, column, width, INPUTS), mask=inside[:, None], other=0.0)
+    return tl.load(at(source, row, column, width, INPUTS), mask=inside, other=0.0)
 
 
 @triton.jit
@@ -124,6 +139,6 @@ def three(source, row, column, height, width, INPUTS: tl.constexpr):
 @triton.jit
 def add(pixels, weights, total):
     """total + the products of three pixels and the three matrices of a row of weights."""
-    total = tl.dot(pixels[0], weights[0], total, input_precision="tf32x3")
-    total = tl.dot(pixels[1], weights[1], total, input_precision="tf32x3")
-    return tl.dot(pixels[2], weights[2], total, input_precision="tf32x3")
+    total = product(pixels[0], weights[0], total)
+    total = product(pixels[1], weights[1], total)
+    return product(pixels[2], weights[2], total)

@@ -25,11 +25,12 @@ _ALIGNMENT = 256
 """Bytes; more than any load wants."""
 _TILE = {"ROWS": 8, "COLUMNS": 16, "num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
 """Pixels of a program; a square would load less around it, but 16 columns fill the lines of memory."""
-_STRIP = {"ROWS": 1, "COLUMNS": 64, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
-"""Narrow and without a queue of loads, so that two programs share a multiprocessor: one computes, one loads."""
+_STRIP = {"ROWS": 3, "COLUMNS": 64, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
+"""Narrow and without a queue of loads, so that two programs share a multiprocessor: one computes, one loads. ROWS are
+those of a turn of its loop."""
 _PROGRAMS = 2
-"""Of strips, on a multiprocessor: 96 KiB of weights and features each."""
-_ROOM_FOR_STRIPS = 200 << 10
+"""Of strips, on a multiprocessor: 108 KiB of weights and features each."""
+_ROOM_FOR_STRIPS = 218 << 10
 """Bytes of shared memory that a multiprocessor needs to hold both: those of H100 and H200 have 227 KiB."""
 _OPTIONAL = (
     *("skip", "second_skip", "features", "condition", "modulation", "modulation_bias", "modulated"),
@@ -217,13 +218,17 @@ def _tiles(height: int, width: int) -> int:
 
 
 def _strips(height: int, width: int, programs: int) -> tuple[int, int]:
-    """How high strips are, and how many: so many that all `programs` at once have work, as evenly as it gets; each
-    costs a row more than it makes."""
-    across = -(-width // _STRIP["COLUMNS"])
-    waves = range(1, 9)
-    heights = [-(-height // max(wave * programs // across, 1)) for wave in waves]
-    _, rows = min((wave * (rows + 1), rows) for wave, rows in zip(waves, heights, strict=True))
-    return rows, across * -(-height // rows)
+    """How high strips are, in whole turns of the loop so that none makes a row of the next, and how many: so many that
+    all `programs` at once have work, as evenly as it gets; each costs a row more than it makes."""
+    across, turn = -(-width // _STRIP["COLUMNS"]), _STRIP["ROWS"]
+
+    def strips(rows: int) -> int:
+        return across * -(-height // rows)
+
+    heights = [-(-height // max(wave * programs // across, 1)) for wave in range(1, 9)]
+    heights = [-(-rows // turn) * turn for rows in heights]
+    rows = min(heights, key=lambda rows: -(-strips(rows) // programs) * (rows + 1))
+    return rows, strips(rows)
 
 
 def _processors(device: torch.device) -> tuple[int, int]:

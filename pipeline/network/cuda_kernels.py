@@ -5,8 +5,8 @@ and the output are planes (channels, H, W) in float32. Sums are float32. What is
 what the last convolutions read, is not rounded to E. Weights of a 1x1 convolution are (inputs, outputs), of a
 3x3 convolution (9, inputs, outputs); biases are float32. An absent tensor is None, and its code is left out.
 
-height and width are those of the result, before a shuffle. `rows` is the height of a strip, and 1 for tiles of
-ROWS x COLUMNS pixels; see `cuda_convolution`.
+height and width are those of the result, before a shuffle. Of tiles, of ROWS x COLUMNS pixels, each program makes one.
+Strips are `rows` high, a multiple of ROWS, which is what a turn of the loop makes; see `cuda_convolution`.
 """
 # A kernel is written in Triton's language, which has no types for Python's checkers.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
@@ -18,12 +18,14 @@ import triton.language as tl
 
 from .cuda_convolution import (
     add,
+    at,
     convolution,
     leaky,
     linear,
     matrix,
     modulate,
-    offsets,
+    product,
+    steering,
     strip,
     taps,
     three,
@@ -65,28 +67,27 @@ def stem(
     rows count: 9 taps of each plane. chain: two (K, K) of the trunk, then (K, K) and (K, S) of the condition."""
     E: tl.constexpr = features.dtype.element_ty
     row, column, inside = tile(height, width, ROWS, COLUMNS)
-    inside = inside[:, None]
     tap = tl.arange(0, 32)
-    y = row[:, None] + ((tap % 9) // 3 - 1)[None, :]
-    x = column[:, None] + (tap % 3 - 1)[None, :]
+    y = row + ((tap % 9) // 3 - 1)[None, :]
+    x = column + (tap % 3 - 1)[None, :]
     there = (tap < 27)[None, :] & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     place = ((tap // 9)[None, :].to(tl.int64) * height + y) * width + x
     patch = tl.load(image + place, mask=there, other=0.0)
 
     if weighting is not None:
         values = leaky(linear(patch, weighting_weights, weighting_bias, 32, N), 0.0)
-        tl.store(weighting + offsets(row, column, width, N), values.to(E), mask=inside)
+        tl.store(at(weighting, row, column, width, N), values.to(E), mask=inside)
     values = leaky(linear(patch, stem_weights, stem_bias, 32, N), 0.0)
     if condition is not None:
         inner = leaky(linear(patch, trunk_weights, trunk_bias, 32, K), 0.1).to(E)
         inner = leaky(linear(inner, chain, chain_bias, K, K), 0.1).to(E)
         inner = leaky(linear(inner, chain + K * K, chain_bias + K, K, K), 0.1).to(E)
-        tl.store(trunk + offsets(row, column, width, K), inner, mask=inside)
+        tl.store(at(trunk, row, column, width, K), inner, mask=inside)
         inner = leaky(linear(inner, chain + 2 * K * K, chain_bias + 2 * K, K, K), 0.1).to(E)
         inner = linear(inner, chain + 3 * K * K, chain_bias + 3 * K, K, S).to(E)
-        tl.store(condition + offsets(row, column, width, S), inner, mask=inside)
-        values = modulate(values, inner, modulation, modulation_bias, N, S)
-    tl.store(features + offsets(row, column, width, N), values.to(E), mask=inside)
+        tl.store(at(condition, row, column, width, S), inner, mask=inside)
+        values = modulate(values, inner, steering(modulation, N, S), modulation_bias, N, S)
+    tl.store(at(features, row, column, width, N), values.to(E), mask=inside)
 
 
 @_kernel
@@ -146,53 +147,54 @@ def convolve(
         first = three(source, top, column, height, width, INPUTS)
         following = add(first, middle, following)
         after = add(first, upper, nothing)
-    for step in range(rows if STRIPS else 1):
-        if STRIPS:
-            row = top + step
-            inside = (row < height) & (column < width)
-            pixels = three(source, row + 1, column, height, width, INPUTS)
-            values = add(pixels, lower, following)
-            following = add(pixels, middle, after)
-            after = add(pixels, upper, nothing)
-        else:
-            row, column, inside = tile(height, width, ROWS, COLUMNS)
-            values = convolution(source, weights, row, column, height, width, INPUTS, C, STRIDE, ROWS * COLUMNS)
-        values = leaky(values + vector(bias + pixel * C, C), SLOPE)
+    if modulated is not None:
+        matrices = steering(modulation, C, S)
+    for step in range(0, rows if STRIPS else ROWS, ROWS):
+        # With one row a turn, the sums that a row hands on would be moved while the matrix units still add to them.
+        for part in tl.static_range(ROWS if STRIPS else 1):
+            if STRIPS:
+                row = top + (step + part)
+                inside = (row < height) & (column < width)
+                pixels = three(source, row + 1, column, height, width, INPUTS)
+                values = add(pixels, lower, following)
+                following = add(pixels, middle, after)
+                after = add(pixels, upper, nothing)
+            else:
+                row, column, inside = tile(height, width, ROWS, COLUMNS)
+                values = convolution(source, weights, row, column, height, width, INPUTS, C, STRIDE, ROWS * COLUMNS)
+            values = leaky(values + vector(bias + pixel * C, C), SLOPE)
 
-        y, x, columns = row, column, width
-        if SHUFFLE:
-            y, x, columns = row * 2 + pixel // 2, column * 2 + pixel % 2, width * 2
-        inside = inside[:, None]
-        place = offsets(y, x, columns, C)
-        if skip is not None:
-            values += tl.load(skip + place, mask=inside, other=0.0).to(tl.float32)
-        if second_skip is not None:
-            values += tl.load(second_skip + place, mask=inside, other=0.0).to(tl.float32)
-        if features is not None:
-            tl.store(features + place, values.to(features.dtype.element_ty), mask=inside)
-        if modulated is not None:
-            steering = tl.load(condition + offsets(y, x, columns, S), mask=inside, other=0.0)
-            values = modulate(values, steering, modulation, modulation_bias, C, S)
-            tl.store(modulated + place, values.to(modulated.dtype.element_ty), mask=inside)
-        if mapped is not None:
-            mapped_values = linear(values.to(mapped.dtype.element_ty), matrix1, bias1, C, S)
-            tl.store(mapped + offsets(y, x, columns, S), mapped_values.to(mapped.dtype.element_ty), mask=inside)
-        if image is not None:
-            values = leaky(linear(values.to(source.dtype.element_ty), matrix1, bias1, C, C), 0.0)
-            factors = linear(values, last, last_bias, C, 16)
-            place, there = _planes(y, x, inside, height, width, 16, 3)
-            tl.store(planes + place, factors * tl.load(image + place, mask=there, other=0.0), mask=there)
-        elif planes is not None:
-            products = tl.dot(values, matrix(last, C, 32), input_precision="tf32x3")
-            place, there = _planes(y, x, inside, height, width, 32, 27)
-            tl.store(planes + place, products, mask=there)
+            y, x, columns = row, column, width
+            if SHUFFLE:
+                y, x, columns = row * 2 + pixel // 2, column * 2 + pixel % 2, width * 2
+            if skip is not None:
+                values += tl.load(at(skip, y, x, columns, C), mask=inside, other=0.0).to(tl.float32)
+            if second_skip is not None:
+                values += tl.load(at(second_skip, y, x, columns, C), mask=inside, other=0.0).to(tl.float32)
+            if features is not None:
+                tl.store(at(features, y, x, columns, C), values.to(features.dtype.element_ty), mask=inside)
+            if modulated is not None:
+                steers = tl.load(at(condition, y, x, columns, S), mask=inside, other=0.0)
+                values = modulate(values, steers, matrices, modulation_bias, C, S)
+                tl.store(at(modulated, y, x, columns, C), values.to(modulated.dtype.element_ty), mask=inside)
+            if mapped is not None:
+                mapped_values = linear(values.to(mapped.dtype.element_ty), matrix1, bias1, C, S)
+                tl.store(at(mapped, y, x, columns, S), mapped_values.to(mapped.dtype.element_ty), mask=inside)
+            if image is not None:
+                values = leaky(linear(values.to(source.dtype.element_ty), matrix1, bias1, C, C), 0.0)
+                factors = linear(values, last, last_bias, C, 16)
+                place, there = _planes(y, x, inside, height, width, 16, 3)
+                tl.store(planes + place, factors * tl.load(image + place, mask=there, other=0.0), mask=there)
+            elif planes is not None:
+                place, there = _planes(y, x, inside, height, width, 32, 27)
+                tl.store(planes + place, product(values, matrix(last, C, 32)), mask=there)
 
 
 @triton.jit
 def _planes(row, column, inside, height, width, COLUMNS: tl.constexpr, COUNT: tl.constexpr):
     """Where the first COUNT of COLUMNS channels lie in planes, and which do."""
     plane = tl.arange(0, COLUMNS)[None, :]
-    place = (plane.to(tl.int64) * height + row[:, None]) * width + column[:, None]
+    place = (plane.to(tl.int64) * height + row) * width + column
     return place, inside & (plane < COUNT)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,15 @@ import pytest
 pytest.importorskip("triton", reason="Triton is not there for this platform")
 
 
+STRIPS = {"encoder.0.conv1": 252, "encoder.0.conv2": 288, "up_half": 304, "up_full": 324, "keep": 256}
+SPILLED = {
+    ("90", "strips"): {"stem": 256, **STRIPS, "decode_full": 280},
+    ("90", "tiles"): {"stem": 256},
+    ("89", "tiles"): {"stem": 1096, "encode_full": 52},
+}
+"""Bytes of a thread that are known to find no register, by Triton 3.6 or 3.8, in strips those of three rows."""
+
+
 # An H100 has 227 KiB for two programs that compute strips; other GPUs since the RTX 30 series have 99 KiB for one.
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "way"), [("90", "strips"), ("90", "tiles"), ("89", "tiles")])
@@ -18,7 +28,10 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: str, way: str) -
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "tests.network.cuda_compile", capability, way]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900)
-    needed = [(int(shared), strips == "True") for shared, strips in map(str.split, run.stdout.splitlines())]
+    needed = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(needed) == 15
-    assert any(strips for _, strips in needed) is (way == "strips")
-    assert all(shared <= (113 if strips else 99) << 10 for shared, strips in needed)
+    assert any(each["strips"] for each in needed) is (way == "strips")
+    for each in needed:
+        assert each["shared"] <= (113 if each["strips"] else 99) << 10, each
+        assert each["spilled"] <= SPILLED[capability, way].get(each["name"], 0), each
+        assert not each["serialised"], each

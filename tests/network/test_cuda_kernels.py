@@ -10,7 +10,7 @@ from torch import Tensor
 from hdrunet_video.network.check import check_picture
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import TOLERANCE, Fused
-from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
+from hdrunet_video.network.cuda_forward import Forward, _strips, buffers, workspace_bytes
 from hdrunet_video.network.hdrunet import PixelModulation
 from hdrunet_video.network.weights import load_network
 from tests.network.cuda_cases import (
@@ -116,6 +116,37 @@ def test_convolve(stride: int, slope: float, strips: bool) -> None:
     part = network.stem_modulation.double().cpu()
     assert isinstance(part, PixelModulation)
     assert_equal(planar(modulated), part(expected, planar(condition)))
+
+
+@pytest.mark.parametrize("height", [1, 2, 4, 5, 8, 13])
+def test_strips_end_where_the_picture_does(height: int) -> None:
+    network, source, memory = network_of(), features(height, 70, 16), features(height + 3, 70, 16, seed=1)
+    skip, behind = memory[:height], memory[height:].clone()
+    expected = F.relu(network.encode_full.double().cpu()(planar(source))) + planar(skip)
+    Forward(network_of(), torch.float32, True)._convolve("encode_full", source, {"skip": skip, "features": skip})
+    assert_equal(planar(skip), expected)
+    assert torch.equal(memory[height:], behind)
+
+
+@pytest.mark.parametrize("programs", [1, 4, 66, 264])
+@pytest.mark.parametrize("width", [1, 64, 480, 1920, 7680])
+def test_strips_hold_each_row_once(width: int, programs: int) -> None:
+    across = -(-width // 64)
+    for height in (*range(1, 30), 270, 540, 1080, 4320):
+        rows, strips = _strips(height, width, programs)
+        assert rows % 3 == 0  # the loop makes three at a time
+        assert strips % across == 0
+        assert rows * (strips // across - 1) < height <= rows * (strips // across)
+
+
+@BOTH
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
+def test_what_is_not_a_number_stays_so(slope: float, strips: bool) -> None:
+    source, made = features(3, 9, 16), empty(3, 9, 16)
+    source[1, 4, 2] = torch.nan
+    Forward(network_of(), torch.float32, strips)._convolve("encode_full", source, {"features": made}, slope=slope)
+    assert made[:, 3:6].isnan().all()
+    assert made[:, :3].isfinite().all()
 
 
 @BOTH
