@@ -32,6 +32,8 @@ _PROGRAMS = 2
 """Of strips, on a multiprocessor: 108 KiB of weights and features each."""
 _ROOM_FOR_STRIPS = 218 << 10
 """Bytes of shared memory that a multiprocessor needs to hold both: those of H100 and H200 have 227 KiB."""
+_START = 4
+"""Rows that a strip's start takes the time of, by estimate: one is computed twice, and weights come for three."""
 _OPTIONAL = (
     *("skip", "second_skip", "features", "condition", "modulation", "modulation_bias", "modulated"),
     *("matrix1", "bias1", "mapped", "last", "last_bias", "image", "planes"),
@@ -219,7 +221,7 @@ def _tiles(height: int, width: int) -> int:
 
 def _strips(height: int, width: int, programs: int) -> tuple[int, int]:
     """How high strips are, in whole turns of the loop so that none makes a row of the next, and how many: so many that
-    all `programs` at once have work, as evenly as it gets; each costs a row more than it makes."""
+    all `programs` at once have work, as evenly as it gets; each costs its start besides."""
     across, turn = -(-width // _STRIP["COLUMNS"]), _STRIP["ROWS"]
 
     def strips(rows: int) -> int:
@@ -227,7 +229,7 @@ def _strips(height: int, width: int, programs: int) -> tuple[int, int]:
 
     heights = [-(-height // max(wave * programs // across, 1)) for wave in range(1, 9)]
     heights = [-(-rows // turn) * turn for rows in heights]
-    rows = min(heights, key=lambda rows: -(-strips(rows) // programs) * (rows + 1))
+    rows = min(heights, key=lambda rows: -(-strips(rows) // programs) * (rows + _START))
     return rows, strips(rows)
 
 

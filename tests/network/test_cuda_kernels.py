@@ -139,6 +139,10 @@ def test_strips_hold_each_row_once(width: int, programs: int) -> None:
         assert rows * (strips // across - 1) < height <= rows * (strips // across)
 
 
+def test_a_strip_is_long_against_its_start() -> None:
+    assert _strips(1600, 3840, 264) == (126, 780)  # in three goes; 1320 of 75 rows, in five, are fewer rows in all
+
+
 @BOTH
 @pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
 def test_what_is_not_a_number_stays_so(slope: float, strips: bool) -> None:
