@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .check import believed
-from .cuda_forward import Buffers, Forward, buffers, supports, workspace_bytes
+from .cuda_forward import Buffers, Forward, buffers, has_room_for_strips, supports, workspace_bytes
 from .hdrunet import HDRUNet, pad_to_multiple
 from .tiles import Network
 
@@ -42,8 +42,13 @@ def fused(network: HDRUNet) -> Network | None:
         _log.info("there are no kernels for networks as this one: going on with PyTorch's operators")
         return None
     device = network.stem.weight.device
+    if has_room_for_strips(device):
+        otherwise = f"convolutions in strips cannot be used on {device}, going on with tiles"
+        made = believed(lambda: Fused(Forward(network, strips=True), device), network, TOLERANCE, _log, otherwise)
+        if made is not None:
+            return made
     otherwise = f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
-    return believed(lambda: Fused(Forward(network), device), network, TOLERANCE, _log, otherwise)
+    return believed(lambda: Fused(Forward(network, strips=False), device), network, TOLERANCE, _log, otherwise)
 
 
 class Fused:

@@ -53,6 +53,14 @@ def supports(config: HDRUNetConfig) -> bool:
     )
 
 
+def has_room_for_strips(device: torch.device) -> bool:
+    """True where a multiprocessor of the device holds what convolutions in strips need, see cuda_convolution."""
+    if device.type != "cuda":
+        return False
+    room = getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0)
+    return bool(room >= _ROOM_FOR_STRIPS)
+
+
 def workspace_bytes(config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype = torch.float16) -> int:
     """Memory of all buffers of a picture, sides multiples of 4, in bytes: 484 a pixel for the paper's network."""
     return _layout(config, height, width, dtype)[1]
@@ -124,8 +132,9 @@ class Forward:
         self.config, self.dtype = network.config, dtype
         self._kernels: Any = cuda_kernels
         self._channels = {"N": self.config.channels, "K": self.config.condition_channels, "S": self.config.sft_channels}
-        self._processors, room = _processors(network.stem.weight.device)
-        self._strips = strips if strips is not None else room >= _ROOM_FOR_STRIPS
+        device = network.stem.weight.device
+        self._processors = _processors(device)
+        self._strips = has_room_for_strips(device) if strips is None else strips
         with torch.no_grad():
             self._weights = pack(network, dtype)
 
@@ -233,9 +242,8 @@ def _strips(height: int, width: int, programs: int) -> tuple[int, int]:
     return rows, strips(rows)
 
 
-def _processors(device: torch.device) -> tuple[int, int]:
-    """Multiprocessors of a device, and the shared memory that a program can have, in bytes."""
+def _processors(device: torch.device) -> int:
+    """Multiprocessors of a device."""
     if device.type != "cuda":
-        return 2, 0
-    properties = torch.cuda.get_device_properties(device)
-    return properties.multi_processor_count, getattr(properties, "shared_memory_per_block_optin", 0)
+        return 2
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from hdrunet_video.errors import UsageError
 from hdrunet_video.network import check, cuda, forward
 from hdrunet_video.network.check import check_picture
 from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
@@ -50,7 +51,7 @@ def gentle() -> HDRUNet:
 class Wrong(Inverse):
     """Kernels that do not work."""
 
-    def __init__(self, network: HDRUNet) -> None:
+    def __init__(self, network: HDRUNet, strips: bool) -> None:
         super().__init__(network.config)
 
     def __call__(self, given: Any) -> None:
@@ -68,7 +69,7 @@ class Broken(Wrong):
 
 
 class Missing(Wrong):
-    def __init__(self, network: HDRUNet) -> None:
+    def __init__(self, network: HDRUNet, strips: bool) -> None:
         raise ModuleNotFoundError("No module named 'triton'")
 
 
@@ -92,7 +93,7 @@ def test_falls_back_aloud(
     assert caplog.records[0].name == "hdrunet_video.network.cuda"
     assert "going on with PyTorch's operators in fp16" in caplog.text
     assert re.search(reason, caplog.records[0].getMessage())
-    picture = picture_of(8, 8)
+    picture = picture_of(8, 8).cpu()
     torch.testing.assert_close(made(picture), network(picture), rtol=0, atol=0.02)
     assert not torch.equal(made(picture), network(picture))
     assert getattr(made, "precision", "") == "fp16"
@@ -112,8 +113,60 @@ def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
     assert getattr(made, "precision", "") == "fp32"  # what receipts say
     assert "going on with PyTorch's operators in fp16: No module" in kernels
     assert re.search(f"fp16 cannot be used on .*, going on with PyTorch's operators in fp32: it is {reason}", halved)
-    picture = picture_of(8, 8)
+    picture = picture_of(8, 8).cpu()
     torch.testing.assert_close(made(picture), network(picture), rtol=1e-3, atol=1e-3)
+
+
+class WrongInStrips(Forward):
+    """Kernels of which one way does not work."""
+
+    def __call__(self, given: Any) -> None:
+        super().__call__(given)
+        if self._strips:
+            given["output"].fill_(0.5)
+
+
+def test_tiles_come_before_other_operators_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(check, "check_picture", lambda: picture_of(3, 5))
+    monkeypatch.setattr(cuda, "has_room_for_strips", lambda device: True)
+    monkeypatch.setattr(cuda, "Forward", WrongInStrips)
+    assert isinstance(fused(network_of()), Fused)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "going on with tiles: it is wrong by" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later",
+        "Triton Error [CUDA]: unspecified launch failure",
+    ],
+)
+def test_a_device_that_kernels_have_broken_is_no_reason_to_try_again(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    class Faulty(Wrong):
+        def __call__(self, given: Any) -> None:
+            raise RuntimeError(said)
+
+    monkeypatch.setattr(cuda, "Forward", Faulty)
+    with pytest.raises(UsageError, match=said.splitlines()[0].replace("[", r"\[")) as caught:
+        fused(network_of())
+    assert "--precision fp32" in caught.value.hint
+
+
+def test_no_memory_for_the_check_is_no_fault_of_the_kernels(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Hungry(Wrong):
+        def __call__(self, given: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(cuda, "Forward", Hungry)
+    assert fused(network_of()) is None
+    assert "CUDA out of memory" in caplog.text
 
 
 def test_the_check_lets_right_kernels_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
