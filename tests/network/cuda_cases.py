@@ -44,7 +44,9 @@ def exact(network: HDRUNet, picture: Tensor) -> Tensor:
 
 
 def assert_equal(made: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(made.cpu().double(), expected, rtol=3e-6, atol=3e-6)
+    """Within float32's rounding: on a GPU that of three products of TF32, whose low parts and sums are cut off."""
+    limit = 2e-5 if ON_GPU else 3e-6
+    torch.testing.assert_close(made.cpu().double(), expected, rtol=limit, atol=limit)
 
 
 def computed(
