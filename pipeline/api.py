@@ -43,5 +43,7 @@ def frames(source: str | os.PathLike[str], *, preset: str = "ffv1", **options: A
     """
     job = Job(Path(source), Path(os.devnull), preset=preset, **options)
     plan = make_plan(job, writes=False)
-    with Reader(plan.info, plan.color, plan.start, plan.stop, plan.deinterlace, job.keep_going, job.decoder) as reader:
-        yield from make_engine(plan).stream(prefetch(reader))
+    engine = make_engine(plan)
+    reading = (plan.deinterlace, job.keep_going, job.decoder, str(engine.device))
+    with Reader(plan.info, plan.color, plan.start, plan.stop, *reading) as reader:
+        yield from engine.stream(prefetch(reader))

@@ -149,7 +149,8 @@ def make_plan(job: Job, writes: bool = True) -> Plan:
 def check_machine(plan: Plan, writes: bool = True) -> None:
     """Raise UsageError where this machine has not the video units that the plan's decoder and encoder need."""
     preset, info = plan.preset, plan.info
-    check_decoder(info, plan.job.decoder, plan.deinterlace)
+    for device in plan.job.device.split(","):
+        check_decoder(info, plan.job.decoder, plan.deinterlace, device)
     if writes and is_nvenc(preset.codec):
         check_encoder(preset.codec, preset.pixel_format, preset.options, info.width, info.height)
 

@@ -38,11 +38,14 @@ def is_nvenc(codec: str) -> bool:
 
 @contextmanager
 def open_to_decode(
-    info: VideoInfo, decoder: str = "software", frame_threads: bool = True
+    info: VideoInfo, decoder: str = "software", frame_threads: bool = True, device: str = "auto"
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A probed file and its picture, ready to decode. Raises InputError, and UsageError where `nvdec` cannot."""
+    """A probed file and its picture, ready to decode. Raises InputError, and UsageError where `nvdec` cannot.
+
+    device: `nvdec` is that of cuda:N, and of the first GPU where another device is named.
+    """
     software = decoder == "software"
-    with open_media(info.path) if software else _open_for_nvdec(info) as container:
+    with open_media(info.path) if software else _open_for_nvdec(info, device) as container:
         yield container, video_stream(container, info.path, frame_threads and software)
 
 
@@ -51,8 +54,8 @@ def decoded_format(info: VideoInfo, decoder: str) -> str:
     return info.format.name if decoder == "software" else DECODED[info.format.name]
 
 
-def check_decoder(info: VideoInfo, decoder: str, deinterlace: str) -> None:
-    """Raise UsageError where `nvdec` cannot decode this file on this machine: its first frame is tried."""
+def check_decoder(info: VideoInfo, decoder: str, deinterlace: str, device: str = "auto") -> None:
+    """Raise UsageError where `nvdec` cannot decode this file on this device: its first frame is tried."""
     if decoder not in DECODERS:
         raise UsageError(f"unknown decoder {decoder!r}", f"There are {', '.join(DECODERS)}.")
     if decoder == "software":
@@ -61,7 +64,7 @@ def check_decoder(info: VideoInfo, decoder: str, deinterlace: str) -> None:
         raise UsageError("--decoder nvdec does not go with deinterlacing", _HINT)
     if info.format.name not in DECODED:
         raise UsageError(f"--decoder nvdec takes 4:2:0 video, and {info.path} is {info.format.name}", _HINT)
-    with open_to_decode(info, decoder) as (container, stream):
+    with open_to_decode(info, decoder, device=device) as (container, stream):
         try:
             frame = next(container.decode(stream), None)
         except (av.error.FFmpegError, OSError) as error:
@@ -88,10 +91,11 @@ def check_encoder(codec: str, pixel_format: str, options: Mapping[str, str], wid
 
 
 @contextmanager
-def _open_for_nvdec(info: VideoInfo) -> Iterator[InputContainer]:
+def _open_for_nvdec(info: VideoInfo, device: str) -> Iterator[InputContainer]:
+    gpu = device.removeprefix("cuda:") if device.startswith("cuda:") else "0"
     try:
         # Pictures come back to the host: the way from there on is that of software decoding.
-        accelerator = HWAccel(device_type="cuda", allow_software_fallback=False)
+        accelerator = HWAccel("cuda", gpu, allow_software_fallback=False)
         container = av.open(f"file:{info.path.absolute()}", options=dict(OPEN_OPTIONS), hwaccel=accelerator)
     except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
         raise _no_nvdec(info, error) from None

@@ -44,6 +44,8 @@ class Reader:
     keep_going: bool = False
     decoder: str = "software"
     """`software`, or `nvdec`, which has passed nvidia.check_decoder."""
+    device: str = "auto"
+    """Where `nvdec` decodes, see nvidia.open_to_decode."""
     bad_frames: set[int] = field(default_factory=set, init=False)
     """Numbers of the frames so far that were damaged or missing."""
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
@@ -132,7 +134,9 @@ class Reader:
 
     def _open(self, frame_threads: bool) -> tuple[InputContainer, VideoStream]:
         self._stack.close()
-        container, stream = self._stack.enter_context(open_to_decode(self.info, self.decoder, frame_threads))
+        container, stream = self._stack.enter_context(
+            open_to_decode(self.info, self.decoder, frame_threads, self.device)
+        )
         if self.keep_going:
             stream.codec_context.thread_count = 1  # or what becomes of damage depends on which thread is first
         return container, stream

@@ -99,9 +99,10 @@ class Work:
     def render(self, segments: list[Segment], engine: Engine) -> None:
         """Neighbouring segments in one pass: the decoder and the device go on working across their boundaries."""
         plan, start, stop = self.plan, segments[0].start, segments[-1].stop
+        decoder, device = plan.job.decoder, str(engine.device)
         with (
             Reader(
-                plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going, plan.job.decoder
+                plan.info, plan.color, start, stop, plan.deinterlace, plan.job.keep_going, decoder, device
             ) as reader,
             ThreadPoolExecutor(1, "seal") as background,
             # Decoding, computing and sealing each have a thread; this one encodes.

@@ -80,12 +80,32 @@ def test_what_nvdec_does_not_do(clip: Path, tmp_path: Path) -> None:
         make_plan(Job(clip, tmp_path / "out.mov", decoder="nvdec", deinterlace="frame"))
 
 
+def test_nvdec_is_that_of_the_device(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def no_gpu(kind: str, device: str, **_: object) -> None:
+        asked.append((kind, device))
+        raise RuntimeError("not here")
+
+    monkeypatch.setattr(nvidia, "HWAccel", no_gpu)
+    for device in ("cuda:1", "cuda", "auto", "cpu"):
+        with pytest.raises(UsageError, match="not here"):
+            make_plan(Job(clip, tmp_path / "out.mov", decoder="nvdec", device=device))
+    info = probe(clip)
+    with (
+        pytest.raises(UsageError, match="not here"),
+        Reader(info, info.color, 0, 1, "off", False, "nvdec", "cuda:2") as one,
+    ):
+        next(iter(one))
+    assert asked == [("cuda", "1"), ("cuda", "0"), ("cuda", "0"), ("cuda", "0"), ("cuda", "2")]
+
+
 @pytest.fixture
 def laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """In NVDEC's place: the software decoder, whose planes are laid out as NVDEC's are, bit by bit."""
 
     @contextmanager
-    def opened(info: VideoInfo) -> Iterator[InputContainer]:
+    def opened(info: VideoInfo, device: str) -> Iterator[InputContainer]:
         with open_media(info.path) as container:
             yield container
 

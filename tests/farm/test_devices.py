@@ -89,7 +89,7 @@ def test_only_tasks_need_the_units_of_a_gpu(
     monkeypatch.setattr("hdrunet_video.job.check_decoder", lambda *_: None)
     folder = plan(film, tmp_path / "out.mov", "--decoder", "nvdec")
     with monkeypatch.context() as patch:
-        patch.setattr(Reader, "__init__", lambda self, *rest: original(self, *rest[:-1], "software"))
+        patch.setattr(Reader, "__init__", lambda self, *rest: original(self, *rest[:6], "software"))
         assert run("--plan", folder, "--segments", "all") == 0
     monkeypatch.setattr("hdrunet_video.job.check_decoder", without)
     assert run("--plan", folder, "--join") == 0
