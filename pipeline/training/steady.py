@@ -43,7 +43,8 @@ def warp(picture: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
     pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(-1, 3)  # (H W, 3)
     sampled = pixels @ motion.transpose(-1, -2)  # (B, H W, 3)
     at = (sampled[..., :2] / sampled[..., 2:]).reshape(-1, height, width, 2)
-    size = torch.tensor([width, height], dtype=at.dtype, device=at.device)
+    # Filled on the device: to copy them there, a GPU's host would wait for all that it was given before.
+    size = torch.stack([torch.full((), side, dtype=at.dtype, device=at.device) for side in (width, height)])
     inside = ((at >= _BORDER) & (at <= size - 1 - _BORDER)).all(dim=-1, keepdim=True)
     moved = F.grid_sample(picture, (2 * at + 1) / size - 1, padding_mode="border", align_corners=False)
     return moved, inside.permute(0, 3, 1, 2).to(picture.dtype)

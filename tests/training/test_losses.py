@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from hdrunet_video.training.config import Loss
 from hdrunet_video.training.losses import reconstruction, total_loss
-from hdrunet_video.training.steady import transform_pair, warp
+from hdrunet_video.training.steady import transform_pair, unsteadiness, warp
 
 rng = np.random.default_rng(4)
 OUTPUT, TARGET = rng.uniform(-0.2, 3.0, (2, 2, 2, 3, 9, 11))
@@ -110,3 +113,32 @@ def test_a_transformed_pair_fits_its_motion() -> None:
     assert float(pair_y[1, 0, 12, 15]) == pytest.approx(where[1] + 2 * where[0], abs=1e-3)
     noise = (pair_x[1] - moved[0] / y.max())[:, 4:-4, 4:-4]
     assert 0.005 < float(noise.std()) < 0.06
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("kind", ["invariance", "jacobian"])
+def test_steadiness_does_not_wait_for_a_gpu(kind: str) -> None:
+    motion = torch.eye(3, device="cuda").expand(2, 3, 3)
+    output, target = (tensor(each).cuda() for each in (OUTPUT, TARGET))
+    expected = unsteadiness(output.cpu(), target.cpu(), motion.cpu(), kind)  # type: ignore[arg-type]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made = unsteadiness(output, target, motion, kind)  # type: ignore[arg-type]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(one.cpu(), other, rtol=1e-5, atol=1e-5)
+
+
+def test_steadiness_makes_nothing_on_the_host() -> None:
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            assert function is not torch.tensor  # which a GPU must wait for
+            return function(*args, **kwargs or {})
+
+    picture = tensor(TARGET[:, 0])
+    with Watch():
+        moved, seen = warp(picture, torch.eye(3).expand(2, 3, 3))
+    torch.testing.assert_close(moved, picture, rtol=1e-5, atol=1e-5)
+    assert seen.sum() == 2 * (9 - 4) * (11 - 4)
