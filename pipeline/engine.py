@@ -192,15 +192,16 @@ class Engine:
     @torch.inference_mode()
     def _compute(self, frame: Frame, exact: bool) -> Planes:
         """Planes and, as the last tensor, a report: maximum and average nits, and 1.0 if all is finite."""
+        repeat = exact and self._exact is not self._fast
+        tile = self.tile_for(frame.width, frame.height)
         while True:
-            tile = self.tile_for(frame.width, frame.height)
             try:
                 return self._attempt(frame, self._exact if exact else self._fast, tile)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # Here, not above: the error held on to the tensors of the attempt.
-            self._shrink(frame, tile)
+            tile = self._shrunk(frame, tile, repeat)
 
     def _attempt(self, frame: Frame, network: Network, tile: Size | None) -> Planes:
         strength, source = self.mapping.strength, to_signal(frame)
@@ -222,21 +223,26 @@ class Engine:
         del signal
         return *(plane.contiguous() for plane in to_planes(nits, self.target)), report
 
-    def _shrink(self, frame: Frame, used: Size | None) -> None:
+    def _shrunk(self, frame: Frame, used: Size | None, repeat: bool) -> Size | None:
+        """The tiles to go on with: for all frames, or for a repeat alone, whose fp32 takes more than they do."""
         with self._lock:
-            if self.tile_for(frame.width, frame.height) != used:
-                return  # another thread's frame has done it
+            now = self.tile_for(frame.width, frame.height)
+            if not repeat and now != used:
+                return now  # another thread's frame has done it
             tile = smaller_tile(frame.width, frame.height, used) if self._halo is not None else None
             if tile is None:
                 raise RetryError(
                     f"a frame of {frame.width}x{frame.height} does not fit in the memory of {self.device}",
                     "end other programs on it or take a machine with more; the same command goes on",
                 )
-            self.tile = tile
-        _log.warning("out of memory on %s: going on with tiles of %dx%d", self.device, *tile)
+            if not repeat:
+                self.tile = tile
+        meant = f"computing {frame!r} again" if repeat else "going on"
+        _log.warning("out of memory on %s: %s with tiles of %dx%d", self.device, meant, *tile)
         self.release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        return tile
 
     def _finish(self, source: Frame, computed: Planes, exact: bool) -> Frame | None:
         if self.precision == "fp16" and not exact and not bool(computed[-1][2]):

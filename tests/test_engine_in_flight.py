@@ -62,6 +62,32 @@ def test_frames_that_fp16_cannot_hold_are_repeated(caplog: pytest.LogCaptureFixt
         assert all(map(torch.equal, result.planes, expected.planes))
 
 
+def test_a_repeat_without_memory_leaves_other_frames_their_tiles(caplog: pytest.LogCaptureFixture) -> None:
+    class Overflowing(Hungry):
+        def __call__(self, signal: Tensor) -> Tensor:
+            output = super().__call__(signal)
+            if len(self.sizes) == 2:
+                output[0, 1, 2, 3] = float("inf")
+            return output
+
+    fast, exact = Overflowing(200 * 100), Hungry(90 * 90)
+    engine = as_on_cuda(engine_of(fast, tile="off"))
+    engine._exact, engine.precision = exact, "fp16"
+    frames = [sdr_frame(200, 100, pts) for pts in range(4)]
+    results = list(engine.stream(frames))
+    assert fast.sizes == [(200, 100)] * 4
+    assert engine.tile == "off"
+    for result, expected in zip(results, engine_of(Hungry(200 * 100)).stream(frames), strict=True):
+        assert all(map(torch.equal, result.planes, expected.planes))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{frames[1]!r} is not finite in fp16: computed again in fp32",
+        *(
+            f"out of memory on cpu: computing {frames[1]!r} again with tiles of {size}"
+            for size in ("100x100", "64x100")
+        ),
+    ]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize(("precision", "codes"), [("fp32", 1), ("fp16", 4)])
