@@ -37,6 +37,27 @@ def linear(values, weights, bias, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
 
 
 @triton.jit
+def halves(values, E: tl.constexpr):
+    """Float32 as a sum of two numbers of type E; where one is too large for it, neither is finite."""
+    high = values.to(E)
+    return high, (values - high.to(tl.float32)).to(E)
+
+
+@triton.jit
+def matrices(weights, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):
+    """Two halves of (INPUTS, OUTPUTS) numbers."""
+    return matrix(weights, INPUTS, OUTPUTS), matrix(weights + INPUTS * OUTPUTS, INPUTS, OUTPUTS)
+
+
+@triton.jit
+def precise(values, weights):
+    """values * weights, both in halves; the product of the low ones is less than float32 tells."""
+    total = product(values[1], weights[0])
+    total = product(values[0], weights[1], total)
+    return product(values[0], weights[0], total)
+
+
+@triton.jit
 def leaky(values, SLOPE: tl.constexpr):
     """A ReLU with SLOPE 0, and nothing with 1. What is not a number stays so, because the engine looks for it."""
     if SLOPE == 1.0:

@@ -1,9 +1,10 @@
 """Triton kernels that compute HDRUNet in few passes over memory; `cuda_forward` says which runs when.
 
 Features are (H, W, channels), in the type E that they are stored in; the image, the kept image, the products
-and the output are planes (channels, H, W) in float32. Sums are float32. What is computed from the image, and
-what the last convolutions read, is not rounded to E. Weights of a 1x1 convolution are (inputs, outputs), of a
-3x3 convolution (9, inputs, outputs); biases are float32. An absent tensor is None, and its code is left out.
+and the output are planes (channels, H, W) in float32. Sums are float32. What is computed from the image, and what
+the last convolutions read, is two numbers of E for each: 22 bits where that is float16. Weights of a 1x1 convolution
+are (inputs, outputs), of a 3x3 convolution (9, inputs, outputs); biases are float32. An absent tensor is None, and
+its code is left out.
 
 height and width are those of the result, before a shuffle. Of tiles, of ROWS x COLUMNS pixels, each program makes one.
 Strips are `rows` high, a multiple of ROWS, which is what a turn of the loop makes; see `cuda_convolution`.
@@ -20,11 +21,12 @@ from .cuda_convolution import (
     add,
     at,
     convolution,
+    halves,
     leaky,
     linear,
-    matrix,
+    matrices,
     modulate,
-    product,
+    precise,
     steering,
     strip,
     taps,
@@ -63,7 +65,7 @@ def stem(
     COLUMNS: tl.constexpr,
 ):
     """All that reads the image: the first features (N) modulated, the condition's trunk (K) and its full-size
-    condition (S), the first features of the weighting (N). First weights are float32, (32, outputs), of which 27
+    condition (S), the first features of the weighting (N). First weights are halves, (2, 32, outputs), of which 27
     rows count: 9 taps of each plane. chain: two (K, K) of the trunk, then (K, K) and (K, S) of the condition."""
     E: tl.constexpr = features.dtype.element_ty
     row, column, inside = tile(height, width, ROWS, COLUMNS)
@@ -72,14 +74,14 @@ def stem(
     x = column + (tap % 3 - 1)[None, :]
     there = (tap < 27)[None, :] & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     place = ((tap // 9)[None, :].to(tl.int64) * height + y) * width + x
-    patch = tl.load(image + place, mask=there, other=0.0)
+    patch = halves(tl.load(image + place, mask=there, other=0.0), E)
 
     if weighting is not None:
-        values = leaky(linear(patch, weighting_weights, weighting_bias, 32, N), 0.0)
+        values = leaky(precise(patch, matrices(weighting_weights, 32, N)) + vector(weighting_bias, N), 0.0)
         tl.store(at(weighting, row, column, width, N), values.to(E), mask=inside)
-    values = leaky(linear(patch, stem_weights, stem_bias, 32, N), 0.0)
+    values = leaky(precise(patch, matrices(stem_weights, 32, N)) + vector(stem_bias, N), 0.0)
     if condition is not None:
-        inner = leaky(linear(patch, trunk_weights, trunk_bias, 32, K), 0.1).to(E)
+        inner = leaky(precise(patch, matrices(trunk_weights, 32, K)) + vector(trunk_bias, K), 0.1).to(E)
         inner = leaky(linear(inner, chain, chain_bias, K, K), 0.1).to(E)
         inner = leaky(linear(inner, chain + K * K, chain_bias + K, K, K), 0.1).to(E)
         tl.store(at(trunk, row, column, width, K), inner, mask=inside)
@@ -128,9 +130,9 @@ def convolve(
     modulated = modulate(features, condition);
     mapped (S channels) = features * matrix1 + bias1;
     planes (3), with last and image = image * (relu(features * matrix1 + bias1) * last + last_bias), the end of the
-    weighting network; last is float32, (C, 16), of which 3 columns count;
+    weighting network; last is halves, (2, C, 16), of which 3 columns count;
     planes (27), with last alone = features * last, the products of each tap of the last convolution, which `gather`
-    adds up: features in float32 would be 64 planes; last is float32, (C, 32), of which 27 columns count.
+    adds up: features in float32 would be 64 planes; last is halves, (2, C, 32), of which 27 columns count.
 
     SHUFFLE: weights are (4, 9, INPUTS, C), the second program index says which pixel of 2x2 is made, and all but the
     source has twice the size.
@@ -148,7 +150,9 @@ def convolve(
         following = add(first, middle, following)
         after = add(first, upper, nothing)
     if modulated is not None:
-        matrices = steering(modulation, C, S)
+        steers = steering(modulation, C, S)
+    if last is not None:
+        ends = matrices(last, C, 16 if image is not None else 32)
     for step in range(0, rows if STRIPS else ROWS, ROWS):
         # With one row a turn, the sums that a row hands on would be moved while the matrix units still add to them.
         for part in tl.static_range(ROWS if STRIPS else 1):
@@ -174,20 +178,21 @@ def convolve(
             if features is not None:
                 tl.store(at(features, y, x, columns, C), values.to(features.dtype.element_ty), mask=inside)
             if modulated is not None:
-                steers = tl.load(at(condition, y, x, columns, S), mask=inside, other=0.0)
-                values = modulate(values, steers, matrices, modulation_bias, C, S)
+                near = tl.load(at(condition, y, x, columns, S), mask=inside, other=0.0)
+                values = modulate(values, near, steers, modulation_bias, C, S)
                 tl.store(at(modulated, y, x, columns, C), values.to(modulated.dtype.element_ty), mask=inside)
             if mapped is not None:
                 mapped_values = linear(values.to(mapped.dtype.element_ty), matrix1, bias1, C, S)
                 tl.store(at(mapped, y, x, columns, S), mapped_values.to(mapped.dtype.element_ty), mask=inside)
             if image is not None:
                 values = leaky(linear(values.to(source.dtype.element_ty), matrix1, bias1, C, C), 0.0)
-                factors = linear(values, last, last_bias, C, 16)
+                factors = precise(halves(values, source.dtype.element_ty), ends) + vector(last_bias, 16)
                 place, there = _planes(y, x, inside, height, width, 16, 3)
                 tl.store(planes + place, factors * tl.load(image + place, mask=there, other=0.0), mask=there)
             elif planes is not None:
+                products = precise(halves(values, source.dtype.element_ty), ends)
                 place, there = _planes(y, x, inside, height, width, 32, 27)
-                tl.store(planes + place, product(values, matrix(last, C, 32)), mask=there)
+                tl.store(planes + place, products, mask=there)
 
 
 @triton.jit

@@ -15,9 +15,10 @@ Weights = dict[str, Arguments]
 def pack(network: HDRUNet, dtype: torch.dtype) -> Weights:
     """The arguments of each launch and of each modulation by its name; None for what the network has not.
 
-    Tensors have `dtype`, but biases and the first and last convolutions stay float32.
+    Tensors have `dtype`, but biases stay float32. The first and last convolutions are two halves, (2, ...), whose sum
+    is nearer to float32 than one number of `dtype`.
     """
-    last = _products(network.to_rgb)
+    last = _products(network.to_rgb, dtype)
     made: Weights = {
         "stem": _stem(network, dtype),
         "tail_modulation": _modulation(network.tail_modulation, dtype),
@@ -42,6 +43,7 @@ def pack(network: HDRUNet, dtype: torch.dtype) -> Weights:
     if (weighting := network.weighting) is not None:
         matrix, bias = _matrix(weighting.conv3, dtype)
         last, last_bias = (F.pad(each, (0, 13)) for each in _matrix(weighting.to_weights, torch.float32))
+        last = _halves(last, dtype)
         more: Arguments = {"matrix1": matrix, "bias1": bias, "last": last, "last_bias": last_bias}
         made["keep"] = _taps(weighting.conv2, dtype) | more
     return made
@@ -49,17 +51,17 @@ def pack(network: HDRUNet, dtype: torch.dtype) -> Weights:
 
 def _stem(network: HDRUNet, dtype: torch.dtype) -> Arguments:
     made: Arguments = _modulation(network.stem_modulation, dtype)
-    made["stem_weights"], made["stem_bias"] = _planes(network.stem)
+    made["stem_weights"], made["stem_bias"] = _planes(network.stem, dtype)
     names = ("trunk_weights", "trunk_bias", "chain", "chain_bias", "weighting_weights", "weighting_bias")
     made |= dict.fromkeys(names)
     if (condition := network.condition) is not None:
         assert condition.to_full is not None
         first, *inner = _convolutions(condition.trunk)
-        made["trunk_weights"], made["trunk_bias"] = _planes(first)
+        made["trunk_weights"], made["trunk_bias"] = _planes(first, dtype)
         chain = [_matrix(conv, dtype) for conv in inner + _convolutions(condition.to_full)]
         made["chain"], made["chain_bias"] = _joined([each for each, _ in chain]), _joined([each for _, each in chain])
     if network.weighting is not None:
-        made["weighting_weights"], made["weighting_bias"] = _planes(network.weighting.conv1)
+        made["weighting_weights"], made["weighting_bias"] = _planes(network.weighting.conv1, dtype)
     return made
 
 
@@ -105,11 +107,18 @@ def _shuffled(conv: nn.Conv2d, dtype: torch.dtype) -> Arguments:
     return {"weights": _taken(weights, dtype), "bias": _bias(conv).reshape(-1, 4).t().contiguous()}
 
 
-def _planes(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """3x3 of three planes: (32, outputs) float32, 9 rows for each plane, then 5 of zeros."""
-    return F.pad(_taken(conv.weight.flatten(1).t(), torch.float32), (0, 0, 0, 5)), _bias(conv)
+def _planes(conv: nn.Conv2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """3x3 of three planes: (2, 32, outputs), 9 rows for each plane, then 5 of zeros."""
+    weights = _taken(conv.weight.flatten(1).t(), torch.float32)
+    return _halves(F.pad(weights, (0, 0, 0, 5)), dtype), _bias(conv)
 
 
-def _products(conv: nn.Conv2d) -> Tensor:
-    """3x3 to three planes: (inputs, 32) float32, 3 columns for each tap, then 5 of zeros."""
-    return F.pad(_taken(conv.weight.permute(1, 2, 3, 0).flatten(1), torch.float32), (0, 5))
+def _products(conv: nn.Conv2d, dtype: torch.dtype) -> Tensor:
+    """3x3 to three planes: (2, inputs, 32), 3 columns for each tap, then 5 of zeros."""
+    weights = _taken(conv.weight.permute(1, 2, 3, 0).flatten(1), torch.float32)
+    return _halves(F.pad(weights, (0, 5)), dtype)
+
+
+def _halves(weights: Tensor, dtype: torch.dtype) -> Tensor:
+    high = weights.to(dtype)
+    return torch.stack((high, (weights - high.float()).to(dtype)))

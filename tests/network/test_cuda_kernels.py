@@ -203,6 +203,31 @@ def test_products_and_gather(strips: bool) -> None:
     assert_equal(made.unsqueeze(0), expected)
 
 
+@BOTH
+def test_the_last_convolution_keeps_float32_of_float16_features(strips: bool) -> None:
+    network, kept = network_of(), features(3, 6, 33, seed=4)
+    network.decode_full.weight.copy_(network.decode_full.weight.half())
+    source, products, made = features(6, 33, 16).half(), empty(27, 6, 33), empty(3, 6, 33)
+    forward = Forward(network, torch.float16, strips)
+    forward._convolve("decode_full", source, {"planes": products})
+    forward._in_tiles("gather", kept.shape, products=products, kept=kept, output=made)
+    double = network.double().cpu()
+    expected = double.to_rgb(F.relu(double.decode_full(planar(source)))) + kept.cpu().double()
+    assert_equal(made.unsqueeze(0), expected)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")  # the interpreter's
+@BOTH
+def test_what_float16_cannot_hold_is_not_finite(strips: bool) -> None:
+    network, products = network_of(), empty(27, 3, 9)
+    network.decode_full.weight.mul_(10)
+    source = features(3, 9, 16).half()
+    source[1, 4] = 60000.0
+    Forward(network, torch.float16, strips)._convolve("decode_full", source, {"planes": products})
+    assert not products[:, :, 3:6].isfinite().all()
+    assert products[:, :, :3].isfinite().all()
+
+
 def test_buffers_need_their_memory() -> None:
     memory = torch.empty(workspace_bytes(SMALL, 4, 4) - 1, dtype=torch.uint8)
     with pytest.raises(ValueError, match="do not hold"):
