@@ -181,7 +181,7 @@ def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
             raise MemoryError
         return exact(signal)
 
-    engine._exact = hungry
+    engine._exact = engine._fast = hungry
     assert tune(engine, 400, 60, redo=True) == 1
     assert engine.tile == "auto"
     assert tried == {1, 2}
