@@ -58,6 +58,14 @@ def precise(values, weights):
 
 
 @triton.jit
+def refined(values, weights, bias, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, E: tl.constexpr):
+    """A 1x1 convolution of float32, whose weights alone are rounded to E."""
+    high, low = halves(values, E)
+    weights = matrix(weights, INPUTS, OUTPUTS)
+    return product(high, weights, product(low, weights)) + vector(bias, OUTPUTS)
+
+
+@triton.jit
 def leaky(values, SLOPE: tl.constexpr):
     """A ReLU with SLOPE 0, and nothing with 1. What is not a number stays so, because the engine looks for it."""
     if SLOPE == 1.0:
@@ -74,12 +82,18 @@ def steering(weights, C: tl.constexpr, S: tl.constexpr):
 
 
 @triton.jit
-def modulate(values, condition, matrices, bias, C: tl.constexpr, S: tl.constexpr):
-    """values * scale + shift, with matrices of `steering`; the bias of scale2 holds the 1 that the network adds."""
+def modulate(values, condition, matrices, scale2_low, bias, C: tl.constexpr, S: tl.constexpr):
+    """values * scale + shift, with matrices of `steering`; the bias of scale2 holds the 1 that the network adds.
+
+    scale2_low: the lower half of scale2, so that the scale is not rounded; or None.
+    """
     E: tl.constexpr = condition.dtype
     scale1, shift1, scale2, shift2 = matrices
-    inner = leaky(product(condition, scale1) + vector(bias, S), 0.1).to(E)
-    values *= product(inner, scale2) + vector(bias + 2 * S, C)
+    inner = leaky(product(condition, scale1) + vector(bias, S), 0.1)
+    if scale2_low is not None:
+        values *= precise(halves(inner, E), (scale2, scale2_low)) + vector(bias + 2 * S, C)
+    else:
+        values *= product(inner.to(E), scale2) + vector(bias + 2 * S, C)
     inner = leaky(product(condition, shift1) + vector(bias + S, S), 0.1).to(E)
     return product(inner, shift2, values) + vector(bias + 2 * S + C, C)
 

@@ -35,7 +35,7 @@ _ROOM_FOR_STRIPS = 218 << 10
 _START = 4
 """Rows that a strip's start takes the time of, by estimate: one is computed twice, and weights come for three."""
 _OPTIONAL = (
-    *("skip", "second_skip", "features", "condition", "modulation", "modulation_bias", "modulated"),
+    *("skip", "second_skip", "features", "condition", "modulation", "scale2_low", "modulation_bias", "modulated"),
     *("matrix1", "bias1", "mapped", "last", "last_bias", "image", "planes"),
 )
 _ABSENT: Arguments = dict.fromkeys(_OPTIONAL)

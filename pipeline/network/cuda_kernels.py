@@ -25,8 +25,10 @@ from .cuda_convolution import (
     leaky,
     linear,
     matrices,
+    matrix,
     modulate,
     precise,
+    refined,
     steering,
     strip,
     taps,
@@ -81,14 +83,14 @@ def stem(
         tl.store(at(weighting, row, column, width, N), values.to(E), mask=inside)
     values = leaky(precise(patch, matrices(stem_weights, 32, N)) + vector(stem_bias, N), 0.0)
     if condition is not None:
-        inner = leaky(precise(patch, matrices(trunk_weights, 32, K)) + vector(trunk_bias, K), 0.1).to(E)
-        inner = leaky(linear(inner, chain, chain_bias, K, K), 0.1).to(E)
-        inner = leaky(linear(inner, chain + K * K, chain_bias + K, K, K), 0.1).to(E)
-        tl.store(at(trunk, row, column, width, K), inner, mask=inside)
-        inner = leaky(linear(inner, chain + 2 * K * K, chain_bias + 2 * K, K, K), 0.1).to(E)
-        inner = linear(inner, chain + 3 * K * K, chain_bias + 3 * K, K, S).to(E)
+        inner = leaky(precise(patch, matrices(trunk_weights, 32, K)) + vector(trunk_bias, K), 0.1)
+        inner = leaky(refined(inner, chain, chain_bias, K, K, E), 0.1)
+        inner = leaky(refined(inner, chain + K * K, chain_bias + K, K, K, E), 0.1)
+        tl.store(at(trunk, row, column, width, K), inner.to(E), mask=inside)
+        inner = leaky(refined(inner, chain + 2 * K * K, chain_bias + 2 * K, K, K, E), 0.1)
+        inner = refined(inner, chain + 3 * K * K, chain_bias + 3 * K, K, S, E).to(E)
         tl.store(at(condition, row, column, width, S), inner, mask=inside)
-        values = modulate(values, inner, steering(modulation, N, S), modulation_bias, N, S)
+        values = modulate(values, inner, steering(modulation, N, S), None, modulation_bias, N, S)
     tl.store(at(features, row, column, width, N), values.to(E), mask=inside)
 
 
@@ -102,6 +104,7 @@ def convolve(
     features,
     condition,
     modulation,
+    scale2_low,
     modulation_bias,
     modulated,
     matrix1,
@@ -127,7 +130,7 @@ def convolve(
     """A 3x3 convolution and what becomes of each of its pixels:
 
     features = leaky(conv3(source) + bias) + skip + second_skip, which may be written over skip;
-    modulated = modulate(features, condition);
+    modulated = modulate(features, condition), with scale2_low not rounded, see there;
     mapped (S channels) = features * matrix1 + bias1;
     planes (3), with last and image = image * (relu(features * matrix1 + bias1) * last + last_bias), the end of the
     weighting network; last is halves, (2, C, 16), of which 3 columns count;
@@ -151,6 +154,7 @@ def convolve(
         after = add(first, upper, nothing)
     if modulated is not None:
         steers = steering(modulation, C, S)
+        low = matrix(scale2_low, S, C) if scale2_low is not None else None
     if last is not None:
         ends = matrices(last, C, 16 if image is not None else 32)
     for step in range(0, rows if STRIPS else ROWS, ROWS):
@@ -179,7 +183,7 @@ def convolve(
                 tl.store(at(features, y, x, columns, C), values.to(features.dtype.element_ty), mask=inside)
             if modulated is not None:
                 near = tl.load(at(condition, y, x, columns, S), mask=inside, other=0.0)
-                values = modulate(values, near, steers, modulation_bias, C, S)
+                values = modulate(values, near, steers, low, modulation_bias, C, S)
                 tl.store(at(modulated, y, x, columns, C), values.to(modulated.dtype.element_ty), mask=inside)
             if mapped is not None:
                 mapped_values = linear(values.to(mapped.dtype.element_ty), matrix1, bias1, C, S)

@@ -21,7 +21,7 @@ def pack(network: HDRUNet, dtype: torch.dtype) -> Weights:
     last = _products(network.to_rgb, dtype)
     made: Weights = {
         "stem": _stem(network, dtype),
-        "tail_modulation": _modulation(network.tail_modulation, dtype),
+        "tail_modulation": _modulation(network.tail_modulation, dtype) | _low_of_scale2(network.tail_modulation, dtype),
         "gather": {"bias": _bias(network.to_rgb)},
         "decode_full": _taps(network.decode_full, dtype) | {"last": last},
     }
@@ -72,6 +72,13 @@ def _modulation(part: PixelModulation | NoModulation, dtype: torch.dtype) -> Arg
     biases = [bias for _, bias in matrices]
     biases[2] = biases[2] + 1
     return {"modulation": _joined([weights for weights, _ in matrices]), "modulation_bias": _joined(biases)}
+
+
+def _low_of_scale2(part: PixelModulation | NoModulation, dtype: torch.dtype) -> Arguments:
+    """Of the modulation whose scales are those of the last features: their rounding is most of what a frame is off."""
+    if isinstance(part, NoModulation):
+        return {"scale2_low": None}
+    return {"scale2_low": _halves(_matrix(part.scale2, torch.float32)[0], dtype)[1].contiguous()}
 
 
 def _convolutions(parts: nn.ModuleList) -> list[nn.Conv2d]:

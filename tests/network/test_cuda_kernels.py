@@ -84,7 +84,7 @@ def test_float16_is_within_half_a_code(weights: str) -> None:
 def test_the_bundled_weights_are_believed() -> None:
     network, picture = load_network(device=DEVICE), check_picture()[..., :60, :92].to(DEVICE)
     made = computed(network, picture, torch.float16)
-    assert float((codes(made) - codes(exact(network, picture))).abs().max()) < 0.75 * TOLERANCE
+    assert float((codes(made) - codes(exact(network, picture))).abs().max()) < 0.85 * TOLERANCE
 
 
 def test_stem() -> None:
