@@ -10,7 +10,7 @@ import logging
 import sys
 from collections import OrderedDict
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from threading import Lock
 from typing import Any, Literal
@@ -60,7 +60,7 @@ class Compiled:
 
     def __init__(self, network: HDRUNet, precision: Literal["fp32", "bf16"]) -> None:
         self._openvino, self._network, self.precision = load(), network, precision
-        self._core = self._openvino.Core()
+        self._core = _core()
         self._graph = Graph(import_module("openvino.opset13"), precision == "bf16")
         self._threads = torch.get_num_threads()
         self._lock = Lock()
@@ -110,6 +110,16 @@ class Compiled:
             "ENABLE_CPU_PINNING": False,  # or processes beside each other would share the first cores
         }
         return self._core.compile_model(self._openvino.Model([result], [image], "hdrunet"), "CPU", options)
+
+
+@cache
+def _core() -> Any:
+    """One for the process, until its end.
+
+    Where its CPU plugin is unloaded, it takes the stack for signals back that it has made for the thread that loaded
+    it, but cannot tell that thread so if it is another: the next signal that Python handles there ends the process.
+    """
+    return load().Core()
 
 
 def load() -> Any:

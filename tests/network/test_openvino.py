@@ -186,3 +186,28 @@ def test_without_the_package_it_says_so_and_goes_on(
         placed = place(a_network(SMALL), CPU, "fp32", "openvino")
     assert isinstance(placed, FusedNetwork)
     assert "import of openvino halted" in caplog.text
+
+
+@needs_openvino
+def test_signals_are_handled_after_a_network_has_gone_in_another_thread() -> None:
+    code = """
+import gc, os, signal, threading
+import torch
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
+from hdrunet_video.network.openvino import Compiled
+small = HDRUNet(HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(1, 1, 1))).eval()
+networks = [Compiled(small, "fp32")]
+with torch.no_grad():
+    networks[0](torch.rand(1, 3, 8, 8))
+def drop():
+    networks.clear()
+    gc.collect()
+other = threading.Thread(target=drop)
+other.start()
+other.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
