@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
-from .errors import HdrunetError
+from .errors import HdrunetError, UsageError
 from .host import ask_for_huge_pages, keep_freed_memory
 
 
@@ -31,3 +32,11 @@ def tell(command: str, error: HdrunetError, say: Callable[[str], None] | None = 
     if error.hint:
         print(f"  hint: {error.hint}", file=sys.stderr)
     return error.exit_code
+
+
+def size_of(flag: str, text: str) -> tuple[int, int]:
+    """(width, height), pixels, of the WxH that a flag was given. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or min(int(match[1]), int(match[2])) < 8:
+        raise UsageError(f"{text!r} is not a size", f"{flag} takes WIDTHxHEIGHT, at least 8x8: 1920x1080")
+    return int(match[1]), int(match[2])

@@ -95,7 +95,7 @@ def _kernels() -> Iterator[Finding]:
     except HdrunetError as problem:
         yield Finding(name, False, f"{problem}: {instead}", problem.hint, optional=True)
     except (OSError, AttributeError) as problem:
-        hint = "Install this package again: half the time in fp32."
+        hint = "Install this package again: 0.6 of the time in fp32."
         yield Finding(name, False, f"they cannot be loaded ({problem}): {instead}", hint, optional=True)
     else:
         right = error <= cpu.TOLERANCE["fp32"]

@@ -8,7 +8,6 @@ The three are measured in turns in one process, because machines are busy; ratio
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hdrunet_video.command import tell
+from hdrunet_video.command import size_of, tell
 from hdrunet_video.device import limit_threads
 from hdrunet_video.engine import Engine
 from hdrunet_video.errors import HdrunetError, UsageError
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(given: argparse.Namespace) -> None:
-    width, height = _size(given.size)
+    width, height = size_of("--size", given.size)
     for name in ("frames", "rounds", "prefetch"):
         if getattr(given, name) < 1:
             raise UsageError(f"--{name} {getattr(given, name)} is not possible", "Give at least 1, or leave it out")
@@ -108,14 +107,6 @@ def _measure(given: argparse.Namespace) -> None:
         ratios = [alone / own for alone, own in zip(seconds["engine alone"][1:], seconds[name][1:], strict=True)]
         fps = given.frames / statistics.median(seconds[name][1:])
         print(f"{name:<16} {fps:8.2f} fps  {statistics.median(ratios):.3f} of the engine's rate")
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(width, height) of WxH."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or min(int(match[1]), int(match[2])) < 8:
-        raise UsageError(f"{text!r} is not a size", "--size takes WIDTHxHEIGHT, at least 8x8: 640x360")
-    return int(match[1]), int(match[2])
 
 
 def _check_vapoursynth() -> None:

@@ -6,12 +6,11 @@ import argparse
 import json
 import math
 import os
-import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..command import exit_code_of
+from ..command import exit_code_of, size_of
 from ..errors import OutputError, UsageError
 
 _DESCRIPTION = """Measure the network (in turns with the plain one and other runtimes), every stage and the whole
@@ -51,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(flags: argparse.Namespace) -> int:
-    sizes = [size_of(text) for text in flags.sizes]
+    sizes = [size_of("--sizes", text) for text in flags.sizes]
     for part in flags.only:
         if part not in PARTS:
             raise UsageError(f"there is no part {part!r}", f"--only takes {', '.join(PARTS)}")
@@ -104,14 +103,6 @@ def _run(flags: argparse.Namespace) -> int:
     if not results.complete:
         raise KeyboardInterrupt
     return 0
-
-
-def size_of(text: str) -> tuple[int, int]:
-    """(width, height) of WxH. Raises UsageError."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or min(int(match[1]), int(match[2])) < 8:
-        raise UsageError(f"{text!r} is not a size", "--sizes takes WIDTHxHEIGHT, at least 8x8: 1920x1080")
-    return int(match[1]), int(match[2])
 
 
 def _check_writable(path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -27,7 +25,9 @@ from ..tune import noise
 from .contestants import random_network
 from .machine import Machine, free_memory
 from .results import Row
-from .timing import OwnTime, interleave, read_peak, reset_peak
+from .timeline import Timeline
+from .timing import OwnTime, interleave, read_peak, reset_peak, time_each
+from .traced import TracedEngine
 
 SIZES: tuple[Size, ...] = (
     *((480, 270), (960, 540), (1280, 720), (1920, 1080)),
@@ -104,9 +104,9 @@ class Curves:
             rows.append(Row("frames", what, *_FILM, seconds=(taken,), frames=length, peak_bytes=peak))
         return rows
 
-    def _engine(self, network: Callable[[torch.Tensor], torch.Tensor], tile: str | Size = "auto") -> Engine:
+    def _engine(self, network: Callable[[torch.Tensor], torch.Tensor], tile: str | Size = "auto") -> TracedEngine:
         target = Target(self.preset.color, self.preset.format, self.preset.dither)
-        return Engine(network, LightMapping(), target, device=str(self.device), tile=tile)
+        return TracedEngine(network, LightMapping(), target, device=str(self.device), tile=tile)
 
     def _refusal(self, engine: Engine, width: int, height: int, needed: float, left: float) -> str:
         # In tiles the picture itself is held as well.
@@ -116,14 +116,11 @@ class Curves:
             return f"it would need {needed:.0f} s and {max(left, 0):.0f} s of --budget are left"
         return ""
 
-    def _times(self, engines: dict[str, Engine], width: int, height: int, seconds: float) -> list[Row]:
+    def _times(self, engines: Mapping[str, Engine], width: int, height: int, seconds: float) -> list[Row]:
         frame, count = noise(width, height), _FRAMES[self.device.type]
 
         def compute(engine: Engine) -> OwnTime:
-            started = time.perf_counter()
-            for _ in engine.stream(repeat(frame, count)):
-                pass
-            return OwnTime((time.perf_counter() - started) / count)
+            return time_each(engine.stream(repeat(frame, count)), count)
 
         for each in engines.values():
             each.release()  # what an earlier size has left would hide what this one takes
@@ -143,33 +140,15 @@ class Curves:
             for name, taken in measured.items()
         ]
 
-    def _film(self, engine: Engine) -> tuple[Callable[[int], None], str]:
+    def _film(self, engine: TracedEngine) -> tuple[Callable[[int], object], str]:
         """What converts a film of a length, and what that is called."""
         try:
-            from ..probe import probe
-            from ..reader import Reader
-            from ..writer import Writer, WriterSpec
-            from .clip import RATE, SDR, make_clip
+            from .film import Film
         except ModuleNotFoundError:
             frame = noise(*_FILM)
             return lambda length: _drain(engine, repeat(frame, length)), "engine (not installed: av)"
-        source = self.folder / "film.mp4"
-        make_clip(source, *_FILM, max(self.lengths))
-        info = probe(source)
-        spec = WriterSpec(self.preset, *_FILM, Fraction(1), Fraction(RATE), 1000.0)
-
-        def convert(length: int) -> None:
-            out = Writer(self.folder / "film", spec)
-            release_team()
-            with (
-                Reader(info, SDR, 0, length) as decoded,
-                closing(prefetch(engine.stream(prefetch(decoded)))) as frames,
-            ):
-                for frame in frames:
-                    out.write(frame)
-            out.close()
-
-        return convert, "decode, engine, encode"
+        film = Film(self.folder, *_FILM, max(self.lengths), self.preset)
+        return lambda length: film.convert(engine, Timeline(), length), "decode, engine, encode"
 
 
 def _drain(engine: Engine, frames: Iterable[Frame]) -> None:

@@ -59,27 +59,28 @@ class Film:
         out.close()
         return OwnTime((time.perf_counter() - started) / self._frames)
 
-    def convert(self, engine: TracedEngine, timeline: Timeline) -> OwnTime:
-        """Reader, engine and writer at once, as a conversion runs them.
+    def convert(self, engine: TracedEngine, timeline: Timeline, frames: int | None = None) -> OwnTime:
+        """Reader, engine and writer at once, as a conversion runs them, on the first `frames`, 2 or more, or on all.
 
         Timed from when the engine is full, and has given as many frames as it has in work: a film has many more than
         those that fill it. What comes after, to the closed file, is divided by the frames that came after.
         """
-        filled = min(engine.concurrency, self._frames - 1)
+        count = frames or self._frames
+        filled = min(engine.concurrency, count - 1)
         given: list[float] = []
         out = Writer(self._folder / "converted", self._spec)
         release_team()  # of the stages alone, as a conversion does
         with (
             engine.traced(timeline),
-            Reader(self._info, SDR, 0, self._frames) as decoded,
-            closing(prefetch(_timed(engine.stream(prefetch(timeline.each("decode", decoded))), given))) as frames,
+            Reader(self._info, SDR, 0, count) as decoded,
+            closing(prefetch(_timed(engine.stream(prefetch(timeline.each("decode", decoded))), given))) as made,
         ):
-            for frame in frames:
+            for frame in made:
                 with timeline.span("encode", frame.pts):
                     out.write(frame)
         with timeline.span("encode"):
             out.close()
-        return OwnTime((time.perf_counter() - given[filled - 1]) / (self._frames - filled))
+        return OwnTime((time.perf_counter() - given[filled - 1]) / (count - filled))
 
 
 def _timed(frames: Iterator[Frame], given: list[float]) -> Iterator[Frame]:

@@ -29,8 +29,8 @@ _STRIP = {"ROWS": 3, "COLUMNS": 64, "num_warps": 4, "num_stages": 1, "enable_fp_
 """Narrow and without a queue of loads, so that two programs share a multiprocessor: one computes, one loads. ROWS are
 those of a turn of its loop."""
 _PROGRAMS = 2
-"""Of strips, on a multiprocessor: 108 KiB of weights and features each."""
-_ROOM_FOR_STRIPS = 218 << 10
+"""Of strips, on a multiprocessor: up to 112 KiB of weights and features each."""
+_ROOM_FOR_STRIPS = 226 << 10
 """Bytes of shared memory that a multiprocessor needs to hold both: those of H100 and H200 have 227 KiB."""
 _START = 4
 """Rows that a strip's start takes the time of, by estimate: one is computed twice, and weights come for three."""

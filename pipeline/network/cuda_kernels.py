@@ -68,7 +68,8 @@ def stem(
 ):
     """All that reads the image: the first features (N) modulated, the condition's trunk (K) and its full-size
     condition (S), the first features of the weighting (N). First weights are halves, (2, 32, outputs), of which 27
-    rows count: 9 taps of each plane. chain: two (K, K) of the trunk, then (K, K) and (K, S) of the condition."""
+    rows count: 9 taps of each plane. chain: two (K, K) of the trunk, then (K, K) and (K, S) of the condition; nothing
+    is rounded between them."""
     E: tl.constexpr = features.dtype.element_ty
     row, column, inside = tile(height, width, ROWS, COLUMNS)
     tap = tl.arange(0, 32)
@@ -130,7 +131,7 @@ def convolve(
     """A 3x3 convolution and what becomes of each of its pixels:
 
     features = leaky(conv3(source) + bias) + skip + second_skip, which may be written over skip;
-    modulated = modulate(features, condition), with scale2_low not rounded, see there;
+    modulated = modulate(features, condition), whose scale is not rounded where scale2_low is given;
     mapped (S channels) = features * matrix1 + bias1;
     planes (3), with last and image = image * (relu(features * matrix1 + bias1) * last + last_bias), the end of the
     weighting network; last is halves, (2, C, 16), of which 3 columns count;

@@ -78,7 +78,7 @@ def _low_of_scale2(part: PixelModulation | NoModulation, dtype: torch.dtype) -> 
     """Of the modulation whose scales are those of the last features: their rounding is most of what a frame is off."""
     if isinstance(part, NoModulation):
         return {"scale2_low": None}
-    return {"scale2_low": _halves(_matrix(part.scale2, torch.float32)[0], dtype)[1].contiguous()}
+    return {"scale2_low": _halves(_matrix(part.scale2, torch.float32)[0], dtype)[1]}
 
 
 def _convolutions(parts: nn.ModuleList) -> list[nn.Conv2d]:

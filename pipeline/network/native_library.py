@@ -15,7 +15,7 @@ NAMES = ("avx512", "avx2")
 """Of sets of instructions that there are libraries for, the best first."""
 _PLATFORM = "linux", "x86_64"
 _NOTHING = "Nothing is to be done about it."
-_COMPILER = "Install a C++17 compiler (Debian: apt-get install g++), then this package again: half the time in fp32."
+_COMPILER = "Install a C++17 compiler (Debian: apt-get install g++), then this package again: 0.6 of the time in fp32."
 
 
 def library(instructions: str | None = None) -> ctypes.CDLL:

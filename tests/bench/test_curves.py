@@ -68,7 +68,7 @@ def test_sizes_that_the_time_or_the_memory_will_not_do_for(
 def test_memory_over_length(tmp_path: Path, machine: Machine, network: HDRUNet) -> None:
     rows = curves_of(machine, tmp_path, network).over_frames(1000.0)
     assert [(row.name, row.frames) for row in rows] == [("decode, engine, encode", 3), ("decode, engine, encode", 6)]
-    (stream,) = ffprobe(tmp_path / "film", "-show_streams", "-count_frames")["streams"]
+    (stream,) = ffprobe(tmp_path / "converted", "-show_streams", "-count_frames")["streams"]
     assert stream["nb_read_frames"] == "6"
     if sys.platform == "linux" and rows[0].peak_bytes is not None:
         assert all((row.peak_bytes or 0) > 1 << 20 for row in rows)

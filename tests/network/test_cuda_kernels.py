@@ -192,23 +192,13 @@ def test_keep(strips: bool) -> None:
 
 
 @BOTH
-def test_products_and_gather(strips: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_products_and_gather(dtype: torch.dtype, strips: bool) -> None:
+    """The last convolution keeps float32, whichever type its features are computed from."""
     network, kept = network_of(), features(3, 6, 33, seed=4)
-    source, products, made = features(6, 33, 16), empty(27, 6, 33), empty(3, 6, 33)
-    forward = Forward(network, torch.float32, strips)
-    forward._convolve("decode_full", source, {"planes": products})
-    forward._in_tiles("gather", kept.shape, products=products, kept=kept, output=made)
-    double = network.double().cpu()
-    expected = double.to_rgb(F.relu(double.decode_full(planar(source)))) + kept.cpu().double()
-    assert_equal(made.unsqueeze(0), expected)
-
-
-@BOTH
-def test_the_last_convolution_keeps_float32_of_float16_features(strips: bool) -> None:
-    network, kept = network_of(), features(3, 6, 33, seed=4)
-    network.decode_full.weight.copy_(network.decode_full.weight.half())
-    source, products, made = features(6, 33, 16).half(), empty(27, 6, 33), empty(3, 6, 33)
-    forward = Forward(network, torch.float16, strips)
+    network.decode_full.weight.copy_(network.decode_full.weight.to(dtype))
+    source, products, made = features(6, 33, 16).to(dtype), empty(27, 6, 33), empty(3, 6, 33)
+    forward = Forward(network, dtype, strips)
     forward._convolve("decode_full", source, {"planes": products})
     forward._in_tiles("gather", kept.shape, products=products, kept=kept, output=made)
     double = network.double().cpu()
