@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ import torch
 
 from hdrunet_video.presets import Preset
 
-from ..errors import HdrunetError
+from ..errors import HdrunetError, OutputError
 from .contestants import Contestant
 from .cost import with_limits
 from .curves import Curves
@@ -85,9 +85,10 @@ def measure(
     after each, and `timelines` what the runs from end to end did, by their size. The machine is examined before and
     after: it may have been busy. Stopped by Ctrl-C, it returns what was measured until then, not `complete`.
     """
-    machine, rows, complete = examine(), list[Row](), False
-    contest = Contest(machine, request.device, request.contestants)
+    rows, complete = list[Row](), False
     with TemporaryDirectory() as folder, _on(request.device):
+        machine = examine()
+        contest = Contest(machine, request.device, request.contestants)
         pieces = list(_pieces(request, machine, contest, Path(folder), timelines))
         budget = Budget(request.seconds, sum(each.weight for each in pieces), sum(each.reserved for each in pieces))
         try:
@@ -95,7 +96,8 @@ def measure(
                 share = budget.share(piece.weight, piece.reserved)
                 say(f"{piece.name}, {share:.0f} s")
                 rows += _rows(piece, share)
-                keep(Results(machine, _limited(rows, machine, contest), request.as_dict(), complete=False))
+                with suppress(OutputError):  # it is kept again in the end, and told then
+                    keep(Results(machine, _limited(rows, machine, contest), request.as_dict(), complete=False))
             machine, complete = machine.best(examine()), True
         except KeyboardInterrupt:
             say("stopped: what was measured until now")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 from pathlib import Path
@@ -131,6 +132,20 @@ def test_what_was_measured_is_kept_where_it_is_stopped(
     results = results_in(target)
     assert not results.complete
     assert [row.name for row in results.rows if row.seconds] == ["eager fp32", "ours fp32"]
+
+
+def test_a_disk_that_is_full_does_not_end_the_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hdrunet_video.bench.__main__.Path.write_bytes", full)
+    words = ["--only", "network", "--sizes", "12x8", "--contestants", "ours fp32", "--budget", "60"]
+    assert main([*words, "--json", str(tmp_path / "bench.json")]) == 73
+    said = capsys.readouterr()
+    assert "| eager fp32" in said.out
+    assert "cannot be written: No space left on device" in said.err
 
 
 def test_pictures_that_nothing_has_memory_for(capsys: pytest.CaptureFixture[str]) -> None:
