@@ -1,6 +1,6 @@
 """The engine: SDR frames in, HDR frames out, on whatever device there is.
 
-    coded --to_signal--> signal --network, blend--> signal --to_nits--> nits --to_planes--> coded
+    coded --to_signal--> signal --network--> signal --to_planes--> coded
 
 All of it runs on the device; nothing after the network has less than float32. A frame depends on itself only.
 """
@@ -17,9 +17,11 @@ from torch import Tensor
 
 from .at_once import compute_at_once
 from .backend import check_backend
-from .color.convert import Target, to_planes, to_signal
+from .color.convert import Target
+from .color.cuda_trial import fused
 from .color.light import LightMapping
-from .color.tone import blend, measure, to_nits
+from .color.path import ColorPath, Operators
+from .color.tone import Active
 from .device import (
     device_errors,
     forbid_tf32,
@@ -54,7 +56,7 @@ class Engine:
     What has an attribute `halo` can be tiled (HDRUNet.halo says what it means).
     in_flight, at_once: frames that `stream` has in work at the same time, on CUDA and on the CPU. They share a CPU's
     threads and need that many times the memory. The results do not depend on them.
-    active: (top, bottom, left, right) of the picture without its bars, for the average light level.
+    active: the picture without its bars, for the average light level.
     Raises UsageError for a device, precision, backend or tile that cannot be.
     """
 
@@ -70,9 +72,9 @@ class Engine:
         tile: str | Size = "auto",
         in_flight: int = 3,
         at_once: int = 1,
-        active: tuple[int, int, int, int] | None = None,
+        active: Active | None = None,
     ) -> None:
-        self.mapping, self.target, self.active = mapping, target, active
+        self.mapping, self.target = mapping, target
         self.device = resolve_device(device)
         """Where frames are computed."""
         check_backend(backend, self.device.type)
@@ -95,6 +97,9 @@ class Engine:
         `openvino`."""
         if self.precision == "fp16":  # which overflows
             self._exact = place(network, self.device, "fp32")
+        operators = Operators(mapping, target, active)
+        self.color: ColorPath = fused(operators, self.device) if self.device.type == "cuda" else operators
+        """What makes signals of coded frames, and coded frames of signals."""
         self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
         if self.device.type == "cuda":
@@ -204,24 +209,15 @@ class Engine:
             tile = self._shrunk(frame, tile, repeat)
 
     def _attempt(self, frame: Frame, network: Network, tile: Size | None) -> Planes:
-        strength, source = self.mapping.strength, to_signal(frame)
-        if strength == 0.0:
+        source = self.color.to_signal(frame)
+        if self.mapping.strength == 0.0:
             signal = source
         elif tile is None or self._halo is None:
             signal = network(source)
         else:
             signal = run_in_tiles(network, source, tile, self._halo)
         signal = signal.to(torch.float32, memory_format=torch.contiguous_format)
-        finite = signal.isfinite().all().to(torch.float64).reshape(1)
-        if 0.0 < strength < 1.0:
-            signal = blend(source, signal, self.mapping)
-        del source
-        nits = to_nits(signal, frame.color.primaries, self.mapping)
-        report = torch.cat((measure(nits, self.active), finite))
-        if self.target.is_signal:
-            return *signal[0].unbind(), report
-        del signal
-        return *(plane.contiguous() for plane in to_planes(nits, self.target)), report
+        return self.color.to_planes(signal, frame.color.primaries, source)
 
     def _shrunk(self, frame: Frame, used: Size | None, repeat: bool) -> Size | None:
         """The tiles to go on with: for all frames, or for a repeat alone, whose fp32 takes more than they do."""

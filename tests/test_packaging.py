@@ -83,11 +83,11 @@ def test_every_preset_is_installed() -> None:
 
 # From the bottom up: a module may import those in lines above it, and those beside it in its own line.
 LAYERS = [
-    "errors receipts interrupt host cgroup command setting threads",
+    "errors receipts interrupt host cgroup command setting threads tried",
     "color.spec",
     "color.*",
     "frame",
-    "color.convert",
+    "color.convert color.path color.cuda color.cuda_trial",
     "presets",
     "network.* baselines.*",
     "cut_off index media probe",

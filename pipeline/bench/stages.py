@@ -14,10 +14,9 @@ from torch import Tensor
 
 from hdrunet_video.presets import Preset
 
-from ..color.convert import Target, to_planes, to_signal
+from ..color.convert import Target
 from ..color.light import LightMapping
 from ..color.spec import PixelFormat
-from ..color.tone import measure, to_nits
 from ..engine import Engine
 from ..errors import RetryError
 from ..frame import Frame
@@ -133,22 +132,17 @@ class Stages:
         own = place(network, self.device, engine.precision)
         tile, halo = engine.tile_for(self.width, self.height), network.halo
         there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
-        signal = to_signal(there)
-        made = to_planes(to_nits(signal, frame.color.primaries, engine.mapping), engine.target)
+        signal = engine.color.to_signal(there)
+        made = engine.color.to_planes(signal, frame.color.primaries, signal)
         if self.device.type == "cuda":
             coded = [plane.pin_memory() for plane in frame.planes]
             received = [torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True) for plane in made]
             yield "upload", lambda: _copy(there.planes, coded)
             yield "download", lambda: _copy(received, made)
         again = (lambda call: call) if self.device.type == "cuda" else _second
-        yield "colour", again(lambda: to_signal(there))
+        yield "colour", again(lambda: engine.color.to_signal(there))
         yield "network", lambda: own(signal) if tile is None or halo is None else run_in_tiles(own, signal, tile, halo)
-
-        def light() -> object:
-            nits = to_nits(signal, frame.color.primaries, engine.mapping)
-            return measure(nits), to_planes(nits, engine.target)
-
-        yield "light", again(light)
+        yield "light", again(lambda: engine.color.to_planes(signal, frame.color.primaries, signal))
 
     def _with_files(self, engine: TracedEngine, frames: int) -> dict[str, Callable[[], object]]:
         """What needs PyAV: reading, writing, and all at once."""

@@ -44,6 +44,11 @@ class LightMapping:
     """Share of the network's light, 0..1; the rest is the source's."""
 
     @property
+    def blends(self) -> bool:
+        """True where both the network's and the source's light have a share."""
+        return 0.0 < self.strength < 1.0
+
+    @property
     def source_peak(self) -> float:
         """Luminance in cd/m2 that the roll-off maps to `peak`; everything above is at `peak` as well."""
         return min(max(4.0 * self.peak, 4000.0), PQ_PEAK_NITS)

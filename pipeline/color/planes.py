@@ -28,7 +28,7 @@ def dequantize(plane: Tensor, depth: int, coded_range: Range, chroma: bool = Fal
     plane: (H, W), uint8 or uint16 of `depth` bits (8..16). Returns (H, W), float32: 0..1 for Y', R', G', B'
     and -0.5..0.5 for chroma; limited range may lie outside, nothing is clipped.
     """
-    scale, offset = _scale(depth, coded_range, chroma)
+    scale, offset = code_scale(depth, coded_range, chroma)
     return plane.to(torch.float32).sub_(offset).div_(scale)
 
 
@@ -40,13 +40,11 @@ def quantize(
     signal: (H, W), float32, 0..1, chroma -0.5..0.5. Returns (H, W), uint16 (uint8 where depth is 8). Limited
     range is clamped to the video data range of BT.2100 table 9: 4..1019 at 10 bits, 16..4079 at 12.
     """
-    scale, offset = _scale(depth, coded_range, chroma)
+    scale, offset = code_scale(depth, coded_range, chroma)
     coded = signal.mul(scale).add_(offset + 0.5)
     if dither is not None:
         coded.add_(dither)
-    lowest, highest = 0, (1 << depth) - 1
-    if coded_range is Range.LIMITED:
-        lowest, highest = 1 << (depth - 8), (255 << (depth - 8)) - 1
+    lowest, highest = code_limits(depth, coded_range)
     # The clamped values are positive, so the conversion's cut towards zero is the floor.
     return coded.clamp_(lowest, highest).to(torch.uint8 if depth == 8 else torch.uint16)
 
@@ -88,7 +86,7 @@ def luma_weights(matrix: Matrix) -> tuple[float, float]:
     return LUMA_WEIGHTS[matrix]
 
 
-def _scale(depth: int, coded_range: Range, chroma: bool) -> tuple[float, float]:
+def code_scale(depth: int, coded_range: Range, chroma: bool) -> tuple[float, float]:
     """Codes per unit of signal, and the code of signal 0."""
     if not 8 <= depth <= 16:
         raise ValueError(f"components of {depth} bits are not coded integers that can be converted")
@@ -98,3 +96,10 @@ def _scale(depth: int, coded_range: Range, chroma: bool) -> tuple[float, float]:
         unit = 1 << (depth - 8)
         return (224.0 * unit, 128.0 * unit) if chroma else (219.0 * unit, 16.0 * unit)
     raise ValueError("the range of coded values is not specified")
+
+
+def code_limits(depth: int, coded_range: Range) -> tuple[int, int]:
+    """Lowest and highest code of the video data range."""
+    if coded_range is Range.LIMITED:
+        return 1 << (depth - 8), (255 << (depth - 8)) - 1
+    return 0, (1 << depth) - 1

@@ -14,9 +14,11 @@ from .primaries import to_bt2020
 from .spec import Primaries
 from .transfer import power_, pq_eotf, pq_inverse_eotf
 
-_SIGNAL_MAX = 1e4
+Active = tuple[int, int, int, int]
+"""(top, bottom, left, right) of the picture without its bars, half-open."""
+SIGNAL_MAX = 1e4
 """No network means more; it only keeps the power of an infinity finite."""
-_SURELY_BELOW = 0.99
+SURELY_BELOW = 0.99
 """Of the knee: light that rounding does not take across it."""
 
 
@@ -54,7 +56,7 @@ def to_nits(signal: Tensor, primaries: Primaries, mapping: LightMapping) -> Tens
 def _roll_off_where_bright(nits: Tensor, brightest: Tensor, mapping: LightMapping) -> None:
     """(3, H, W) nits, cd/m2, times the gain of BT.2390 at (1, H, W) brightest, in place: few pixels of most pictures
     need it."""
-    bright = (brightest > mapping.knee_nits * _SURELY_BELOW).flatten().nonzero().squeeze(1)
+    bright = (brightest > mapping.knee_nits * SURELY_BELOW).flatten().nonzero().squeeze(1)
     part, channels = brightest.flatten()[bright], nits.view(3, -1)
     gain = bt2390_eetf(part, mapping.peak, mapping.source_peak).div_(part)
     channels[:, bright] = channels[:, bright].mul_(gain)
@@ -79,25 +81,31 @@ def bt2390_eetf(nits: Tensor, peak: float, source_peak: float) -> Tensor:
     return torch.where(touched, rolled, nits)
 
 
-def measure(nits: Tensor, active: tuple[int, int, int, int] | None = None) -> Tensor:
+def measure(nits: Tensor, active: Active | None = None) -> Tensor:
     """Light levels of a frame: MaxCLL's and MaxFALL's part, for LightLevels once they are on the host.
 
-    nits: (1, 3, H, W), float32, cd/m2. active: (top, bottom, left, right) of the picture without its bars,
-    half-open; None is all of it. Returns (2,), float64, on the same device: the largest max(R, G, B) of all
-    pixels, and the mean of max(R, G, B) over the active picture.
+    nits: (1, 3, H, W), float32, cd/m2. active: None is all of the picture. Returns (2,), float64, on the same device:
+    the largest max(R, G, B) of all pixels, and the mean of max(R, G, B) over the active picture.
     """
     brightest = nits.amax(dim=(0, 1))
-    top, bottom, left, right = active or (0, *brightest.shape[:1], 0, *brightest.shape[1:])
+    top, bottom, left, right = active_or_all(active, *brightest.shape)
     picture = brightest[top:bottom, left:right]
-    if not picture.numel():
-        raise ValueError(f"the active picture {active} is empty")
     return torch.stack((brightest.amax().to(torch.float64), picture.mean(dtype=torch.float64)))
+
+
+def active_or_all(active: Active | None, height: int, width: int) -> Active:
+    """The part of `active` that lies in a picture of that size, or all of it; ValueError where nothing does."""
+    top, bottom, left, right = active or (0, height, 0, width)
+    inside = (max(top, 0), min(bottom, height), max(left, 0), min(right, width))
+    if inside[0] >= inside[1] or inside[2] >= inside[3]:
+        raise ValueError(f"the active picture {active} is empty")
+    return inside
 
 
 def _display_light(signal: Tensor, display_gamma: float) -> Tensor:
     """Linear light of a signal, float32, >= 0, 1.0 = SDR white; a tensor of its own."""
-    light = torch.nan_to_num(signal.to(torch.float32), nan=0.0, posinf=_SIGNAL_MAX, neginf=0.0)
-    return power_(light.clamp_(0.0, _SIGNAL_MAX), display_gamma)
+    light = torch.nan_to_num(signal.to(torch.float32), nan=0.0, posinf=SIGNAL_MAX, neginf=0.0)
+    return power_(light.clamp_(0.0, SIGNAL_MAX), display_gamma)
 
 
 def _matrix(light: Tensor, rows: list[list[float]]) -> Tensor:

@@ -13,37 +13,25 @@ from ..color.light import LightMapping
 from ..color.spec import Primaries
 from ..color.tone import to_nits
 from ..color.transfer import pq_inverse_eotf
-from ..errors import UsageError
+from ..tried import tried
 from .hdrunet import HDRUNet
 from .tiles import Network
 
 _CODES = 1023
-_FAULTS = (
-    *("illegal memory access", "illegal instruction", "misaligned address", "launch failure", "device-side assert"),
-    *("invalid program counter", "address space"),
-)
-"""In what CUDA says of kernels that went wrong: nothing of this process runs on the device after that."""
 
 
 def believed(
     make: Callable[[], Network], reference: HDRUNet, tolerance: float, log: logging.Logger, otherwise: str
 ) -> Network | None:
     """What `make` makes where it is within `tolerance`, in 10-bit codes, of the reference on the reference's device.
-    Else None and a warning in `log`: what happens `otherwise`, and the reason. Raises UsageError where kernels went
-    wrong in such a way that CUDA runs nothing any more: it would be the same at the next start."""
-    try:
-        made = make()
-        error = largest_error(made, reference, reference.stem.weight.device)
-        if error <= tolerance:
-            return made
-        reason = f"it is wrong by {error:.2f} of a 10-bit code"
-    except Exception as problem:  # whatever it is, PyTorch's operators may do
-        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-        if any(fault in reason for fault in _FAULTS):
-            message = f"the kernels for the network do not work on {reference.stem.weight.device}: {reason}"
-            raise UsageError(message, "give --precision fp32, or --device cpu") from problem
-    log.warning("%s: %s", otherwise, reason)
-    return None
+    Else None and a warning in `log`; see `tried`."""
+    device = reference.stem.weight.device
+
+    def fault(made: Network) -> str | None:
+        error = largest_error(made, reference, device)
+        return None if error <= tolerance else f"it is wrong by {error:.2f} of a 10-bit code"
+
+    return tried(make, fault, device, log, otherwise, "--precision fp32, or --device cpu")
 
 
 @torch.no_grad()

@@ -1,15 +1,17 @@
-"""Compiles each launch of the network for a GPU that need not be there, and prints what each needs on chip.
+"""Compiles each launch of the network, or of the colour path, for a GPU that need not be there, and prints what each
+needs on chip.
 
 A program of its own, because Triton is an interpreter in the process of the tests: python -m tests.network.cuda_compile
-90 strips. One line of JSON for each launch; see `Needs`.
+90 strips, or tiles, or colour. One line of JSON for each launch; see `Needs`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
@@ -21,12 +23,25 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from hdrunet_video.color import cuda_planes, cuda_signal
+from hdrunet_video.color.cuda import Kernels
+from hdrunet_video.color.light import LightMapping
+from hdrunet_video.color.spec import Primaries
 from hdrunet_video.network import cuda_kernels
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
 from hdrunet_video.network.hdrunet import HDRUNet
+from tests.color.color_cases import KINDS, TARGETS, frame_of
 
+Launch = tuple[str, Any, dict[str, Any]]
+"""Its name, the kernel, and the arguments."""
 OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
-TYPES = {torch.float16: "*fp16", torch.float32: "*fp32"}
+TYPES = {
+    torch.float16: "*fp16",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.uint8: "*u8",
+    torch.uint16: "*u16",
+}
 
 
 @dataclass(frozen=True)
@@ -46,18 +61,21 @@ class Needs:
 
 
 class Recorder:
-    """Stands for the module of the kernels: keeps what is launched, and launches nothing."""
+    """Stands for a module of kernels: keeps what is launched, and launches nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Any) -> None:
+        self._kernels = kernels
         self.launches: dict[Any, tuple[Any, dict[str, Any]]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        kernel = getattr(cuda_kernels, name)
+        kernel = getattr(self._kernels, name)
+        constants = {each.name for each in kernel.params if each.is_constexpr}
 
         def launch(**arguments: Any) -> None:
-            key = [value.dtype if isinstance(value, torch.Tensor) else value for value in arguments.values()]
-            sizes = ("height", "width", "rows")
-            key = [None if argument in sizes else each for argument, each in zip(arguments, key, strict=True)]
+            key = [
+                value.dtype if isinstance(value, torch.Tensor) else value if argument in constants else value is None
+                for argument, value in arguments.items()
+            ]
             self.launches.setdefault((name, *key), (kernel, arguments))
 
         class Grid:
@@ -79,7 +97,7 @@ def compiled(kernel: Any, arguments: Mapping[str, Any], target: GPUTarget) -> tu
         elif isinstance(value, torch.Tensor):
             signature[name], aligned[index,] = TYPES[value.dtype], [["tt.divisibility", 16]]
         else:
-            signature[name] = "i32"
+            signature[name] = "fp32" if isinstance(value, float) else "i32"
     source = ASTSource(kernel, signature, fixed, aligned)
     # Nothing is said of what comes from a cache.
     knobs.nvidia.dump_ptxas_log = knobs.compilation.always_compile = True
@@ -88,20 +106,41 @@ def compiled(kernel: Any, arguments: Mapping[str, Any], target: GPUTarget) -> tu
     return made, said.getvalue()
 
 
-def main(capability: str, way: str) -> None:
-    """All launches of the paper's network in float16."""
-    network, recorder = HDRUNet(), Recorder()
-    forward = Forward(network, strips=way == "strips")
+def network(strips: bool) -> Iterator[Launch]:
+    """All launches of the paper's network in float16, by the names of their weights."""
+    network, recorder = HDRUNet(), Recorder(cuda_kernels)
+    forward = Forward(network, strips=strips)
     forward._kernels = recorder
     names = {id(tensor): name for name, own in forward._weights.items() for tensor in own.values()}
     memory = torch.empty(workspace_bytes(network.config, 16, 16), dtype=torch.uint8)
     forward(buffers(memory, network.config, 16, 16, torch.float16))
     for kernel, arguments in recorder.launches.values():
+        weights = next(arguments[name] for name in ("weights", "bias", "stem_weights") if name in arguments)
+        yield names[id(weights)], kernel, arguments
+
+
+def colour() -> Iterator[Launch]:
+    """All launches of the colour path for sources and targets of each kind, by the names of their kernels."""
+    signal, recorders = torch.empty(1, 3, 16, 16), (Recorder(cuda_signal), Recorder(cuda_planes))
+    for target, mapping in itertools.product(TARGETS.values(), (LightMapping(), LightMapping(strength=0.5))):
+        path = Kernels(mapping, target, None, torch.device("cpu"))
+        path._signal_kernel = recorders[0].to_signal
+        path._planes_kernel, path._finish_kernel = recorders[1].to_planes, recorders[1].finish
+        path.to_planes(signal, Primaries.BT709, signal)
+        for name, color in KINDS:
+            path.to_signal(frame_of(name, color, 16, 16))
+    for recorder in recorders:
+        for (name, *_), (kernel, arguments) in recorder.launches.items():
+            yield name, kernel, arguments
+
+
+def main(capability: str, way: str) -> None:
+    """A line for each launch."""
+    for name, kernel, arguments in colour() if way == "colour" else network(way == "strips"):
         made, said = compiled(kernel, arguments, GPUTarget("cuda", int(capability), 32))
         assert made.asm["cubin"]
-        weights = next(arguments[name] for name in ("weights", "bias", "stem_weights") if name in arguments)
         needs = Needs(
-            names[id(weights)],
+            name,
             arguments.get("STRIPS", False),
             made.metadata.shared,
             _number(r"Used (\d+) registers", said),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -21,17 +22,32 @@ SPILLED = {
 """Bytes of a thread that are known to find no register, by Triton 3.6 or 3.8, in strips those of three rows."""
 
 
+def needs(capability: str, way: str) -> list[dict[str, Any]]:
+    """What each launch needs on chip."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.network.cuda_compile", capability, way]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900)
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
 # An H100 has 227 KiB for two programs that compute strips; other GPUs since the RTX 30 series have 99 KiB for one.
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "way"), [("90", "strips"), ("90", "tiles"), ("89", "tiles")])
 def test_kernels_compile_for_gpus_that_are_not_here(capability: str, way: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.network.cuda_compile", capability, way]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900)
-    needed = [json.loads(line) for line in run.stdout.splitlines()]
+    needed = needs(capability, way)
     assert len(needed) == 15
     assert any(each["strips"] for each in needed) is (way == "strips")
     for each in needed:
         assert each["shared"] <= (113 if each["strips"] else 99) << 10, each
         assert each["spilled"] <= SPILLED[capability, way].get(each["name"], 0), each
         assert not each["serialised"], each
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ["75", "89", "90"])
+def test_kernels_of_the_colour_path_compile_for_gpus_that_are_not_here(capability: str) -> None:
+    needed = needs(capability, "colour")
+    assert {each["name"] for each in needed} == {"to_signal", "to_planes", "finish"}
+    for each in needed:
+        assert each["shared"] <= 48 << 10, each
+        assert each["spilled"] == 0, each
