@@ -130,6 +130,6 @@ def device_errors() -> Iterator[None]:
         if "no kernel image" in text:
             message = f"this build of torch does not support the device: {text}"
             raise UsageError(message, "give --device cpu") from error
-        if "CUDA error" in text or "cuDNN error" in text or "CUDNN_STATUS" in text:
+        if any(each in text for each in ("CUDA error", "Triton Error [CUDA]", "cuDNN error", "CUDNN_STATUS")):
             raise RetryError(f"the device was lost: {text}", "the same command goes on from here") from error
         raise

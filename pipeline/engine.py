@@ -92,13 +92,10 @@ class Engine:
         self.precision: Precision = getattr(self._fast, "precision", "fp32")
         """`fp16`, `fp32` or `bf16`, which the network is computed in: always fp32 where it is not an HDRUNet, or where
         nothing that computes it in the one asked for is right."""
-        self.backend: str = getattr(self._fast, "backend", "pytorch")
-        """Whose code computes the network: `ours`, `onednn`, `pytorch`, or, where it was asked for and is right,
-        `openvino`."""
         if self.precision == "fp16":  # which overflows
             self._exact = place(network, self.device, "fp32")
         operators = Operators(mapping, target, active)
-        self.color: ColorPath = fused(operators, self.device) if self.device.type == "cuda" else operators
+        self.color_path: ColorPath = fused(operators, self.device) if self.device.type == "cuda" else operators
         """What makes signals of coded frames, and coded frames of signals."""
         self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
@@ -185,6 +182,14 @@ class Engine:
             release()
 
     @property
+    def backend(self) -> str:
+        """Whose code computes the network: `ours`, `onednn`, `pytorch`, or, where it was asked for and is right,
+        `openvino`. On CUDA, where another's converts colour, that as well: `ours, colour pytorch`."""
+        network: str = getattr(self._fast, "backend", "pytorch")
+        color = self.color_path.backend
+        return network if self.device.type == "cpu" or color == network else f"{network}, colour {color}"
+
+    @property
     def computed_by(self) -> str:
         """Which code computes which network, weights aside."""
         code = getattr(self._fast, "__qualname__", type(self._fast).__qualname__)
@@ -209,15 +214,16 @@ class Engine:
             tile = self._shrunk(frame, tile, repeat)
 
     def _attempt(self, frame: Frame, network: Network, tile: Size | None) -> Planes:
-        source = self.color.to_signal(frame)
+        source = self.color_path.to_signal(frame)
         if self.mapping.strength == 0.0:
             signal = source
         elif tile is None or self._halo is None:
             signal = network(source)
         else:
             signal = run_in_tiles(network, source, tile, self._halo)
-        signal = signal.to(torch.float32, memory_format=torch.contiguous_format)
-        return self.color.to_planes(signal, frame.color.primaries, source)
+        blended = source if self.mapping.blends else None
+        del source
+        return self.color_path.to_planes(signal.to(torch.float32).contiguous(), frame.color.primaries, blended)
 
     def _shrunk(self, frame: Frame, used: Size | None, repeat: bool) -> Size | None:
         """The tiles to go on with: for all frames, or for a repeat alone, whose fp32 takes more than they do."""

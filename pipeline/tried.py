@@ -23,15 +23,18 @@ def tried[T](
     log: logging.Logger,
     otherwise: str,
     instead: str = "--device cpu",
+    passing: tuple[type[Exception], ...] = (),
 ) -> T | None:
     """What `make` makes where `fault` finds none in it. Else None and a warning in `log`: what happens `otherwise`, and
     the reason. Raises UsageError where kernels went wrong in such a way that CUDA runs nothing any more, so that it
-    would be the same at the next start; its hint is to give `instead`."""
+    would be the same at the next start; its hint is to give `instead`. Exceptions of `passing` pass."""
     try:
         made = make()
         reason = fault(made)
         if reason is None:
             return made
+    except passing:
+        raise
     except Exception as problem:  # whatever it is, other code may do
         reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         if any(each in reason for each in _FAULTS):

@@ -15,6 +15,7 @@ from hdrunet_video.errors import RetryError, UsageError
     ("error", "expected"),
     [
         (RuntimeError("CUDA error: unspecified launch failure"), RetryError),
+        (RuntimeError("Triton Error [CUDA]: unspecified launch failure"), RetryError),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), RetryError),
         (RuntimeError("CUDA error: out of memory"), RetryError),
         (torch.OutOfMemoryError("CUDA out of memory."), RetryError),

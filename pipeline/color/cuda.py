@@ -24,11 +24,13 @@ _BLOCK = 512
 _OPTIONS = {"BLOCK": _BLOCK, "num_warps": 8, "num_stages": 1, "enable_fp_fusion": True}
 _TRANSFERS = {Transfer.PQ: "pq", Transfer.HLG: "hlg", Transfer.LINEAR: "linear"}
 _Planes = tuple[Tensor | None, ...]
-"""None where no planes are wanted."""
+"""None where there is nothing to write."""
 
 
 class Kernels:
-    """The launches. See ColorPath; planes lie on the device."""
+    """The launches. See ColorPath; planes lie on the device. A frame that the operators refuse must not be given."""
+
+    backend = "ours"
 
     def __init__(self, mapping: LightMapping, target: Target, active: Active | None, device: torch.device) -> None:
         from . import cuda_planes, cuda_signal
@@ -66,7 +68,7 @@ class Kernels:
         """See ColorPath."""
         height, width = signal.shape[-2:]
         active = active_or_all(self._active, height, width)
-        planes, whole = self._results(height, width)
+        planes, whole, halving = self._results(height, width)
         parts = self._empty(3, _programs(height, width))
         source = source if self._mapping.blends else None
         with self._device_context():
@@ -84,21 +86,17 @@ class Kernels:
                 **self._coding,
                 **_OPTIONS,
             )
-            report = self._finish(parts, active, planes, whole)
+            report = self._finish(parts, active, halving, height, width)
         if not self._target.is_signal:
             return *planes, report
         signal = signal if source is None else blend(source, signal, self._mapping)
         return *signal[0].unbind(), report
 
-    def _finish(self, parts: Tensor, active: Active, planes: tuple[Tensor, ...], whole: _Planes) -> Tensor:
-        """The report of the parts, and chroma planes of those that have the size of luma."""
-        top, bottom, left, right = active
-        report, shift = self._empty(3, dtype=torch.float64), self._target.format.chroma_shift
-        height, width = planes[0].shape if planes else (0, 0)
-        (second, third), (halved_second, halved_third) = (None, None), (None, None)
-        if any(shift):
-            (_, second, third), (_, halved_second, halved_third) = whole, planes
-        blocks = _programs(*planes[1].shape) if any(shift) else 0
+    def _finish(self, parts: Tensor, active: Active, halving: _Planes, height: int, width: int) -> Tensor:
+        """The report of the parts; and chroma planes, halved, of those that have the size of luma."""
+        (top, bottom, left, right), (second, third, halved_second, halved_third) = active, halving
+        report, (across, down) = self._empty(3, dtype=torch.float64), self._target.format.chroma_shift
+        blocks = 0 if halved_second is None else _programs(*halved_second.shape)
         self._finish_kernel[(1 + blocks,)](
             parts=parts,
             report=report,
@@ -115,22 +113,24 @@ class Kernels:
             offset=self._coding["chroma_offset"],
             lowest=self._coding["lowest"],
             highest=self._coding["highest"],
-            ROWS=1 << shift[1],
-            COLUMNS=1 << shift[0],
+            ROWS=1 << down,
+            COLUMNS=1 << across,
             **_OPTIONS,
         )
         return report
 
-    def _results(self, height: int, width: int) -> tuple[tuple[Tensor, ...], _Planes]:
-        """The planes of the target, and what is computed first: where chroma is halved, all in the size of luma."""
+    def _results(self, height: int, width: int) -> tuple[tuple[Tensor, ...], _Planes, _Planes]:
+        """The planes of the target; the three that are written first; and what is halved then: two, and to where."""
         if self._target.is_signal:
-            return (), (None, None, None)
+            return (), (None,) * 3, (None,) * 4
         format = self._target.format
         kind = torch.float32 if format.is_float else torch.uint8 if format.depth == 8 else torch.uint16
         planes = tuple(self._empty(*shape, dtype=kind) for shape in format.plane_shapes(width, height))
         if not any(format.chroma_shift):
-            return planes, planes
-        return planes, (planes[0], *self._empty(2, height, width).unbind())
+            return planes, planes, (None,) * 4
+        # Not views of one tensor: Triton makes another program for what is not aligned to 16 bytes.
+        chroma = self._empty(height, width), self._empty(height, width)
+        return planes, (planes[0], *chroma), (*chroma, *planes[1:])
 
     def _matrix(self, primaries: Primaries) -> Tensor:
         """(3, 3) from linear R, G, B to nits."""

@@ -18,6 +18,10 @@ from .tone import Active, blend, measure, to_nits
 class ColorPath(Protocol):
     """Both ends of the colour path, for one light mapping and one target."""
 
+    @property
+    def backend(self) -> str:
+        """Whose code it is: `pytorch` or `ours`."""
+
     def to_signal(self, frame: Frame) -> Tensor:
         """As convert.to_signal."""
 
@@ -33,6 +37,8 @@ class ColorPath(Protocol):
 
 class Operators:
     """PyTorch's operators. active: (top, bottom, left, right) of the picture without its bars, for the average."""
+
+    backend = "pytorch"
 
     def __init__(self, mapping: LightMapping, target: Target, active: Active | None = None) -> None:
         self.mapping, self.target, self.active = mapping, target, active

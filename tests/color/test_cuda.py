@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -193,20 +193,34 @@ def test_nothing_else_is_launched(monkeypatch: pytest.MonkeyPatch, name: str) ->
     """One kernel makes the signal, two the planes; the rest of what is done is memory and views."""
 
     class Launched:
-        count = 0
+        given: ClassVar[list[dict[str, Any]]] = []
 
         def __getitem__(self, grid: object) -> Any:
-            Launched.count += 1
-            return lambda **arguments: None
+            return lambda **arguments: Launched.given.append(arguments)
 
     path = kernels(TARGETS[name])
     for kernel in ("_signal_kernel", "_planes_kernel", "_finish_kernel"):
         monkeypatch.setattr(path, kernel, Launched())
     frame, signal = frame_of("yuv420p", SDR, 33, 21), signal_of(21, 33)
     path.to_planes(signal, Primaries.BT709)  # keeps the matrix
-    Launched.count = 0
+    Launched.given.clear()
     with Noted() as noted:
         path.to_signal(frame)
         path.to_planes(signal, Primaries.BT709)
-    assert Launched.count == 3
+    assert len(Launched.given) == 3
     assert noted.names <= {"aten::empty.memory_format", "aten::unbind.int", "aten::select.int"}
+    # Or Triton would make another program for some sizes.
+    tensors = [each for given in Launched.given for each in given.values() if isinstance(each, Tensor)]
+    assert all(tensor.data_ptr() % 16 == 0 for tensor in tensors)
+
+
+@pytest.mark.parametrize("programs", [1, 511, 512, 513, 1300])
+def test_parts_of_any_number_of_programs_make_one_report(programs: int) -> None:
+    path = kernels(Target(LINEAR, named("gbrpf32le")))
+    parts = torch.rand(3, programs, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    parts[2, : programs // 2] = 1.0
+    report = path._finish(parts, (2, 5, 10, 17), (None,) * 4, 8, 20).cpu()
+    expected = parts.cpu().double()
+    assert report[0] == expected[0].max()
+    assert float(report[1]) == pytest.approx(float(expected[1].sum()) / 21, rel=1e-12)
+    assert report[2] == expected[2].min()
