@@ -53,7 +53,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     info, store = plan.info, SegmentStore(plan)
     frames = len(plan.timeline.pts)
     bits = plan.preset.bits_per_pixel
-    tile = engine.tile_for(info.width, info.height)
+    tile = engine.tiling.of(info.width, info.height)
     return {
         "input": str(info.path),
         "output": str(plan.target),

@@ -28,14 +28,13 @@ from .device import (
     is_out_of_memory,
     resolve_device,
     resolve_precision,
-    total_memory,
 )
-from .errors import RetryError, UsageError
+from .errors import UsageError
 from .frame import Frame, LightLevels
 from .in_flight import CudaRuntime, FramesInFlight, Planes
 from .network.forward import Precision, place
-from .network.hdrunet import HDRUNet
-from .network.tiles import Network, Size, choose_tile, run_in_tiles, smaller_tile
+from .network.tiles import Network, Size
+from .tiling import Tiling
 
 __all__ = ["Engine", "Network"]
 
@@ -45,8 +44,6 @@ _BYTES_PER_PIXEL = {"fp32": 2200, "fp16": 1200, "bf16": 2200}
 """Peak of a frame from planes to planes. fp32: 1840 to 1980 were measured on a CPU (torch 2.15, 256x144 to
 1280x720). fp16: half the network's share of it, not measured. A network that knows better has an attribute
 `bytes_per_pixel`."""
-_SHARE_OF_MEMORY = 0.5
-"""The rest is for the decoder, the encoder and other programs; running out of it makes tiles smaller."""
 
 
 class Engine:
@@ -80,9 +77,6 @@ class Engine:
         check_backend(backend, self.device.type)
         asked = resolve_precision(precision, self.device)
         self._config = getattr(network, "config", type(network).__qualname__)
-        self._halo: tuple[int, int] | None = getattr(network, "halo", None)
-        self.tile = _checked_tile(tile, self._halo)
-        """`auto`, `off`, or (width, height). A device that runs out of memory changes it; see tile_for."""
         if min(in_flight, at_once) < 1:
             raise UsageError(f"{min(in_flight, at_once)} frames in flight are not possible", "give at least 1")
         self.in_flight, self.at_once = in_flight, at_once
@@ -94,6 +88,9 @@ class Engine:
         nothing that computes it in the one asked for is right."""
         if self.precision == "fp16":  # which overflows
             self._exact = place(network, self.device, "fp32")
+        needed = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
+        self.tiling = Tiling(tile, getattr(network, "halo", None), self.device, needed)
+        """Which tiles frames are computed in."""
         operators = Operators(mapping, target, active)
         self.color_path: ColorPath = fused(operators, self.device) if self.device.type == "cuda" else operators
         """What makes signals of coded frames, and coded frames of signals."""
@@ -152,30 +149,6 @@ class Engine:
         for frame in frames:
             yield self(frame)
 
-    def tile_for(self, width: int, height: int) -> Size | None:
-        """Width and height of the tiles that a frame of this size is computed in; None where in one piece.
-
-        `auto` depends on the frame's size and on the memory that the device has in all, not on what is free,
-        so that a run that goes on later computes the same.
-        """
-        if isinstance(self.tile, tuple):
-            return None if self.tile[0] >= width and self.tile[1] >= height else self.tile
-        if self.tile == "off" or self._halo is None:
-            return None
-        most = int(total_memory(self.device) * _SHARE_OF_MEMORY) // self._bytes_per_pixel
-        return choose_tile(width, height, self._halo, most)
-
-    def bytes_of(self, width: int, height: int) -> int:
-        """Memory that a frame of this size takes at its peak, in its tiles."""
-        tile, halo = self.tile_for(width, height), sum(self._halo or (0, 0))
-        if tile is not None:
-            width, height = min(width, tile[0] + halo), min(height, tile[1] + halo)
-        return width * height * self._bytes_per_pixel
-
-    def frames_that_fit(self, width: int, height: int) -> int:
-        """Frames of this size that there is memory for at the same time; at least 1."""
-        return max(1, int(total_memory(self.device) * _SHARE_OF_MEMORY) // self.bytes_of(width, height))
-
     def release(self) -> None:
         """Give back the memory that the network keeps for the next frames."""
         if (release := getattr(self._fast, "release", None)) is not None:
@@ -195,15 +168,11 @@ class Engine:
         code = getattr(self._fast, "__qualname__", type(self._fast).__qualname__)
         return f"{code} of {self.backend} {self._config}"
 
-    @property
-    def _bytes_per_pixel(self) -> int:
-        return getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
-
     @torch.inference_mode()
     def _compute(self, frame: Frame, exact: bool) -> Planes:
         """Planes and, as the last tensor, a report: maximum and average nits, and 1.0 if all is finite."""
         repeat = exact and self._exact is not self._fast
-        tile = self.tile_for(frame.width, frame.height)
+        tile = self.tiling.of(frame.width, frame.height)
         while True:
             try:
                 return self._attempt(frame, self._exact if exact else self._fast, tile)
@@ -211,40 +180,17 @@ class Engine:
                 if not is_out_of_memory(error):
                     raise
             # Here, not above: the error held on to the tensors of the attempt.
-            tile = self._shrunk(frame, tile, repeat)
+            tile = self.tiling.shrink(frame, tile, repeat)
+            self.release()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _attempt(self, frame: Frame, network: Network, tile: Size | None) -> Planes:
         source = self.color_path.to_signal(frame)
-        if self.mapping.strength == 0.0:
-            signal = source
-        elif tile is None or self._halo is None:
-            signal = network(source)
-        else:
-            signal = run_in_tiles(network, source, tile, self._halo)
+        signal = source if self.mapping.strength == 0.0 else self.tiling.run(network, source, tile)
         blended = source if self.mapping.blends else None
         del source
         return self.color_path.to_planes(signal.to(torch.float32).contiguous(), frame.color.primaries, blended)
-
-    def _shrunk(self, frame: Frame, used: Size | None, repeat: bool) -> Size | None:
-        """The tiles to go on with: for all frames, or for a repeat alone, whose fp32 takes more than they do."""
-        with self._lock:
-            now = self.tile_for(frame.width, frame.height)
-            if not repeat and now != used:
-                return now  # another thread's frame has done it
-            tile = smaller_tile(frame.width, frame.height, used) if self._halo is not None else None
-            if tile is None:
-                raise RetryError(
-                    f"a frame of {frame.width}x{frame.height} does not fit in the memory of {self.device}",
-                    "end other programs on it or take a machine with more; the same command goes on",
-                )
-            if not repeat:
-                self.tile = tile
-        meant = f"computing {frame!r} again" if repeat else "going on"
-        _log.warning("out of memory on %s: %s with tiles of %dx%d", self.device, meant, *tile)
-        self.release()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return tile
 
     def _finish(self, source: Frame, computed: Planes, exact: bool) -> Frame | None:
         if self.precision == "fp16" and not exact and not bool(computed[-1][2]):
@@ -262,13 +208,3 @@ class Engine:
         if self.target.is_signal:
             color = replace(color, primaries=source.color.primaries)
         return Frame(tuple(planes), self.target.format, color, source.pts, light)
-
-
-def _checked_tile(tile: str | Size, halo: tuple[int, int] | None) -> str | Size:
-    if tile in ("auto", "off"):
-        return tile
-    if not isinstance(tile, tuple) or len(tile) != 2 or min(tile) < HDRUNet.MULTIPLE:
-        raise UsageError(f"{tile!r} is not a tile", "--tile takes auto, off or WIDTHxHEIGHT, at least 4x4")
-    if halo is None:
-        raise UsageError("this network sees the whole picture, so it cannot have tiles", "give --tile off")
-    return tile

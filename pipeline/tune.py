@@ -101,13 +101,13 @@ def candidates(engine: Engine, width: int, height: int) -> list[int]:
     """Numbers of frames at once that threads and memory allow, ascending."""
     if engine.device.type == "cuda":
         return list(_ON_CUDA)
-    most = min(torch.get_num_threads(), engine.frames_that_fit(width, height))
+    most = min(torch.get_num_threads(), engine.tiling.frames_that_fit(width, height))
     return [count for count in _ON_CPU if count <= most]
 
 
 def _measure(engine: Engine, width: int, height: int) -> int:
     frame = noise(width, height)
-    before, tile = engine.concurrency, engine.tile
+    before, tile = engine.concurrency, engine.tiling.tile
     (expected,) = engine.stream([frame])  # the first frame of all, which is slower
     release_team()  # from here on others compute
     run = _run_on_cuda if engine.device.type == "cuda" else _run_on_cpu
@@ -120,13 +120,15 @@ def _measure(engine: Engine, width: int, height: int) -> int:
 
     def fits(_: int = 0) -> bool:
         """Whether all that was tried has found memory for frames as they are to be computed."""
-        return engine.tile == tile
+        return engine.tiling.tile == tile
 
     try:
         return choose(seconds_a_frame, takewhile(fits, candidates(engine, width, height)))
     finally:
         engine.concurrency = before
-        engine.tile = tile  # which running out of memory has changed; the film is not to be computed otherwise for it
+        engine.tiling.tile = (
+            tile  # which running out of memory has changed; the film is not to be computed otherwise for it
+        )
         engine.release()  # what more frames than are computed in the end have taken
 
 
@@ -167,7 +169,7 @@ def _key(engine: Engine, width: int, height: int) -> str:
     facts = [hardware_name(engine.device), f"{torch.get_num_threads()} threads"]
     facts += [f"{total_memory(engine.device) >> 20} MiB"]
     facts += [f"torch {torch.__version__}", f"hdrunet-video {hdrunet_video.__version__}", engine.computed_by]
-    return ", ".join([*facts, engine.precision, f"tile {engine.tile}", f"{width}x{height}"])
+    return ", ".join([*facts, engine.precision, f"tile {engine.tiling.tile}", f"{width}x{height}"])
 
 
 def _remembered() -> dict[str, int]:

@@ -47,7 +47,7 @@ def test_bundled_network_makes_hdr() -> None:
     assert result.light is not None
     assert 203.5 < result.light.max_nits <= 1000
     assert 5 < result.light.average_nits < 203
-    assert (engine.device.type, engine.precision, engine.tile) == ("cpu", "fp32", "auto")
+    assert (engine.device.type, engine.precision, engine.tiling.tile) == ("cpu", "fp32", "auto")
 
 
 def test_active_picture_without_its_bars() -> None:

@@ -34,7 +34,7 @@ def test_out_of_memory_in_flight_repeats_the_frame() -> None:
     engine = as_on_cuda(engine_of(Later(0), in_flight=2))
     frames = [sdr_frame(200, 100, pts) for pts in range(5)]
     assert [frame.pts for frame in engine.stream(frames)] == list(range(5))
-    assert isinstance(engine.tile, tuple)
+    assert isinstance(engine.tiling.tile, tuple)
 
 
 def test_frames_that_fp16_cannot_hold_are_repeated(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,7 +76,7 @@ def test_a_repeat_without_memory_leaves_other_frames_their_tiles(caplog: pytest.
     frames = [sdr_frame(200, 100, pts) for pts in range(4)]
     results = list(engine.stream(frames))
     assert fast.sizes == [(200, 100)] * 4
-    assert engine.tile == "off"
+    assert engine.tiling.tile == "off"
     for result, expected in zip(results, engine_of(Hungry(200 * 100)).stream(frames), strict=True):
         assert all(map(torch.equal, result.planes, expected.planes))
     assert [record.getMessage() for record in caplog.records] == [

@@ -32,16 +32,16 @@ def test_full_network_in_tiles_on_a_strip() -> None:
 
 
 def test_auto_tile_depends_on_the_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 3 << 30)
+    monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda device: 3 << 30)
     engine = engine_of(small_network((2, 8, 2)))
-    assert engine.tile_for(1920, 1080) is None
-    tile = engine.tile_for(3840, 2160)
+    assert engine.tiling.of(1920, 1080) is None
+    tile = engine.tiling.of(3840, 2160)
     assert tile is not None
-    assert tile == engine.tile_for(3840, 2160)
-    assert engine_of(small_network(), tile="off").tile_for(3840, 2160) is None
-    assert engine_of(lambda signal: signal).tile_for(3840, 2160) is None
-    assert engine_of(small_network(), tile=(500, 300)).tile_for(500, 300) is None
-    assert engine_of(small_network(), tile=(500, 300)).tile_for(501, 300) == (500, 300)
+    assert tile == engine.tiling.of(3840, 2160)
+    assert engine_of(small_network(), tile="off").tiling.of(3840, 2160) is None
+    assert engine_of(lambda signal: signal).tiling.of(3840, 2160) is None
+    assert engine_of(small_network(), tile=(500, 300)).tiling.of(500, 300) is None
+    assert engine_of(small_network(), tile=(500, 300)).tiling.of(501, 300) == (500, 300)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_out_of_memory_takes_smaller_tiles(error: Exception, caplog: pytest.LogC
     for result, frame in zip(results, frames, strict=True):
         for one, other in zip(result.planes, plain(frame).planes, strict=True):
             assert torch.equal(one, other)
-    assert engine.tile == (64, 100)
+    assert engine.tiling.tile == (64, 100)
     assert [record.getMessage() for record in caplog.records] == [
         f"out of memory on cpu: going on with tiles of {size}" for size in ("100x100", "64x100")
     ]
@@ -114,8 +114,8 @@ class Hoarder:
 def test_the_engine_asks_a_network_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Hoarder()
     engine = engine_of(network)
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda _: 2 * 1000 * 100 * 100)
-    assert engine.tile_for(100, 100) is None
-    assert engine.tile_for(104, 100) is not None
+    monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda _: 2 * 1000 * 100 * 100)
+    assert engine.tiling.of(100, 100) is None
+    assert engine.tiling.of(104, 100) is not None
     assert engine(sdr_frame(100, 100)).planes[0].shape == (100, 100)
     assert network.released == 1

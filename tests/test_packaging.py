@@ -92,7 +92,7 @@ LAYERS = [
     "network.* baselines.*",
     "cut_off index media probe",
     "picture reader nvidia source_color timeline device hardware at_once backend",
-    "in_flight target",
+    "in_flight target tiling",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",
     "segments remux container tune",

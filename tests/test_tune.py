@@ -62,16 +62,16 @@ def test_candidates_fit_in_threads_and_memory(threads: int, monkeypatch: pytest.
     assert isinstance(network, FusedNetwork)
     needed = network.bytes_per_pixel
     engine = engine_of(small_network())
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 100 * 64 * 48 * needed)
+    monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda device: 2 * 100 * 64 * 48 * needed)
     assert candidates(engine, 64, 48) == [1, 2, 3, 4]
     torch.set_num_threads(12)
     assert candidates(engine, 64, 48) == [1, 2, 3, 4, 6, 8, 12]
     torch.set_num_threads(64)
     assert candidates(engine, 64, 48) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 7 * 64 * 48 * needed)
+    monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda device: 2 * 7 * 64 * 48 * needed)
     assert candidates(engine, 64, 48) == [1, 2, 3, 4, 6]
-    monkeypatch.setattr("hdrunet_video.engine.total_memory", lambda device: 2 * 250 * 250 * needed)
-    assert engine.tile_for(400, 400) is not None
+    monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda device: 2 * 250 * 250 * needed)
+    assert engine.tiling.of(400, 400) is not None
     assert candidates(engine, 400, 400) == [1]
 
 
@@ -80,7 +80,7 @@ def test_unequal_shares_count_for_what_each_makes(threads: int, monkeypatch: pyt
     each thread how long it has computed."""
     torch.set_num_threads(6)
     engine, clock = engine_of(small_network(), tile="off"), threading.local()
-    monkeypatch.setattr(engine, "frames_that_fit", lambda width, height: 4)
+    monkeypatch.setattr(engine.tiling, "frames_that_fit", lambda width, height: 4)
     monkeypatch.setattr(tuning.time, "perf_counter", lambda: getattr(clock, "now", 0.0))
     together = threading.Barrier(4, timeout=20)
     exact = engine._exact
@@ -183,7 +183,7 @@ def test_running_out_of_memory_leaves_the_tile_as_it_was(threads: int) -> None:
 
     engine._exact = engine._fast = hungry
     assert tune(engine, 400, 60, redo=True) == 1
-    assert engine.tile == "auto"
+    assert engine.tiling.tile == "auto"
     assert tried == {1, 2}
 
 

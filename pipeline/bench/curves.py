@@ -66,7 +66,7 @@ class Curves:
         whole, rows = self._engine(network), list[Row]()
         a_pixel, largest = 1e6 / self.machine.flops["fp32"], self.sizes[0]
         for width, height in sorted(self.sizes, key=lambda size: size[0] * size[1]):
-            tile, pixels = whole.tile_for(width, height), width * height
+            tile, pixels = whole.tiling.of(width, height), width * height
             reason = self._refusal(whole, width, height, 2 * a_pixel * pixels, until - time.monotonic())
             if reason:
                 rows.append(Row("sizes", "left out", width, height, note=reason))
@@ -110,7 +110,7 @@ class Curves:
 
     def _refusal(self, engine: Engine, width: int, height: int, needed: float, left: float) -> str:
         # In tiles the picture itself is held as well.
-        if engine.bytes_of(width, height) + width * height * _BYTES_PER_PIXEL > free_memory(self.device):
+        if engine.tiling.bytes_of(width, height) + width * height * _BYTES_PER_PIXEL > free_memory(self.device):
             return "it would not fit in the free memory"
         if needed > left:
             return f"it would need {needed:.0f} s and {max(left, 0):.0f} s of --budget are left"

@@ -130,7 +130,7 @@ class Stages:
         """What a frame goes through, one after the other."""
         frame = noise(self.width, self.height)
         own = place(network, self.device, engine.precision)
-        tile, halo = engine.tile_for(self.width, self.height), network.halo
+        tile, halo = engine.tiling.of(self.width, self.height), network.halo
         there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
         signal = engine.color_path.to_signal(there)
         made = engine.color_path.to_planes(signal, frame.color.primaries, signal)
