@@ -84,6 +84,25 @@ def _device() -> Iterator[Finding]:
         sum_of_ones = float(torch.ones(8, device=f"cuda:{number}").sum())
         text = f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB"
         yield Finding(f"cuda:{number}", sum_of_ones == 8.0, text, "The driver does not compute; update it.")
+        yield _a_frame_on(f"cuda:{number}")
+
+
+def _a_frame_on(device: str) -> Finding:
+    """Made as a conversion makes it: by our kernels, or by what goes on in their place."""
+    from .color.convert import Target
+    from .color.light import LightMapping
+    from .engine import Engine
+    from .network.weights import load_network
+    from .tune import noise
+
+    name, preset = f"{device} kernels", load_preset("hdr10")
+    try:
+        engine = Engine(load_network(), LightMapping(), Target(preset.color, preset.format), device=device)
+        engine(noise(256, 144))
+    except HdrunetError as error:
+        return Finding(name, False, str(error), error.hint)
+    hint = "The warnings above say why; conversions go on without them."
+    return Finding(name, engine.backend == "ours", f"{engine.backend} in {engine.precision}", hint, optional=True)
 
 
 def _kernels() -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hdrunet_video.cli import main
-from hdrunet_video.doctor import Finding, examine
+from hdrunet_video.doctor import Finding, _a_frame_on, examine
 from hdrunet_video.network.native import Kernels, kernels
 from tests.conftest import ffmpeg, ffprobe
 
@@ -94,6 +94,25 @@ def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Kernels, kind, wrong)
     assert not of_the_kernels().good
     assert "of a 10-bit code: oneDNN's are used" in of_the_kernels().text
+
+
+@pytest.mark.skipif(kernels() is None, reason="the package was installed without a compiler, or for another CPU")
+def test_doctor_makes_a_frame_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried with a CPU in the place of the GPU."""
+    made = _a_frame_on("cpu")
+    assert made.good
+    assert (made.name, made.text) == ("cpu kernels", "ours in fp32")
+    right = Kernels.winograd
+    monkeypatch.setattr(Kernels, "winograd", lambda *given, **named: right(*given, **named) * 1.01)
+    slower = _a_frame_on("cpu")
+    assert not slower.good
+    assert slower.optional
+    assert slower.text == "onednn in fp32"
+    lost = _a_frame_on("cuda:99")
+    assert not lost.good
+    assert not lost.optional
+    assert "there is no device cuda:99" in lost.text
+    assert lost.hint
 
 
 @pytest.mark.parametrize(
