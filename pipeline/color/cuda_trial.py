@@ -18,9 +18,9 @@ from .path import ColorPath, Operators
 from .spec import ColorSpec, PixelFormat, Primaries, Transfer
 from .transfer import pq_inverse_eotf
 
-_SAMPLE = (71, 133)
+_SAMPLE = (67, 71)
 """Rows and columns of the picture: odd, of several programs in each plane, and more than a tile of noise."""
-_ACTIVE = (6, 63, 9, 130)
+_ACTIVE = (6, 63, 9, 70)
 """Of the sample; that of a film with bars may lie elsewhere."""
 _SIGNAL_TOLERANCE = 1e-5
 _CODES = 1023
