@@ -22,13 +22,7 @@ from .color.cuda_trial import fused
 from .color.light import LightMapping
 from .color.path import ColorPath, Operators
 from .color.tone import Active
-from .device import (
-    device_errors,
-    forbid_tf32,
-    is_out_of_memory,
-    resolve_device,
-    resolve_precision,
-)
+from .device import device_errors, forbid_tf32, is_out_of_memory, resolve_device, resolve_precision
 from .errors import UsageError
 from .frame import Frame, LightLevels
 from .in_flight import CudaRuntime, FramesInFlight, Planes
@@ -91,7 +85,8 @@ class Engine:
         needed = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
         self.tiling = Tiling(tile, getattr(network, "halo", None), self.device, needed)
         """Which tiles frames are computed in."""
-        operators = Operators(mapping, target, active)
+        self._active = active
+        operators = Operators(mapping, target)
         self.color_path: ColorPath = fused(operators, self.device) if self.device.type == "cuda" else operators
         """What makes signals of coded frames, and coded frames of signals."""
         self._shared: FramesInFlight | None = None
@@ -190,7 +185,8 @@ class Engine:
         signal = source if self.mapping.strength == 0.0 else self.tiling.run(network, source, tile)
         blended = source if self.mapping.blends else None
         del source
-        return self.color_path.to_planes(signal.to(torch.float32).contiguous(), frame.color.primaries, blended)
+        signal = signal.to(torch.float32).contiguous()
+        return self.color_path.to_planes(signal, frame.color.primaries, blended, self._active)
 
     def _finish(self, source: Frame, computed: Planes, exact: bool) -> Frame | None:
         if self.precision == "fp16" and not exact and not bool(computed[-1][2]):

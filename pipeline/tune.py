@@ -126,9 +126,8 @@ def _measure(engine: Engine, width: int, height: int) -> int:
         return choose(seconds_a_frame, takewhile(fits, candidates(engine, width, height)))
     finally:
         engine.concurrency = before
-        engine.tiling.tile = (
-            tile  # which running out of memory has changed; the film is not to be computed otherwise for it
-        )
+        # Running out of memory has changed it; the film is not to be computed otherwise for that.
+        engine.tiling.tile = tile
         engine.release()  # what more frames than are computed in the end have taken
 
 

@@ -133,7 +133,7 @@ class Stages:
         tile, halo = engine.tiling.of(self.width, self.height), network.halo
         there = Frame(tuple(plane.to(self.device) for plane in frame.planes), frame.format, frame.color)
         signal = engine.color_path.to_signal(there)
-        made = engine.color_path.to_planes(signal, frame.color.primaries, signal)
+        made = engine.color_path.to_planes(signal, frame.color.primaries)
         if self.device.type == "cuda":
             coded = [plane.pin_memory() for plane in frame.planes]
             received = [torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True) for plane in made]
@@ -142,7 +142,7 @@ class Stages:
         again = (lambda call: call) if self.device.type == "cuda" else _second
         yield "colour", again(lambda: engine.color_path.to_signal(there))
         yield "network", lambda: own(signal) if tile is None or halo is None else run_in_tiles(own, signal, tile, halo)
-        yield "light", again(lambda: engine.color_path.to_planes(signal, frame.color.primaries, signal))
+        yield "light", again(lambda: engine.color_path.to_planes(signal, frame.color.primaries))
 
     def _with_files(self, engine: TracedEngine, frames: int) -> dict[str, Callable[[], object]]:
         """What needs PyAV: reading, writing, and all at once."""

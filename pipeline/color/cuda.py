@@ -14,7 +14,7 @@ from .chroma import phases
 from .convert import Target
 from .dither import TILE_SIZE, dither_offset
 from .light import LightMapping, pq_from_nits
-from .planes import code_limits, code_scale, luma_weights
+from .planes import chroma_weights, code_limits, code_scale, luma_weights
 from .primaries import to_bt2020
 from .spec import ColorSpec, Matrix, PixelFormat, Primaries, Transfer
 from .tone import SURELY_BELOW, Active, active_or_all, blend
@@ -32,13 +32,13 @@ class Kernels:
 
     backend = "ours"
 
-    def __init__(self, mapping: LightMapping, target: Target, active: Active | None, device: torch.device) -> None:
+    def __init__(self, mapping: LightMapping, target: Target, device: torch.device) -> None:
         from . import cuda_planes, cuda_signal
 
         self._signal_kernel: Any = cuda_signal.to_signal
         self._planes_kernel: Any = cuda_planes.to_planes
         self._finish_kernel: Any = cuda_planes.finish
-        self._mapping, self._target, self._active, self._device = mapping, target, active, device
+        self._mapping, self._target, self._device = mapping, target, device
         self._light, self._coding = _light(mapping, target), _coding(target)
         self._matrices: dict[Primaries, Tensor] = {}
         self._noise: Tensor | None = None
@@ -64,44 +64,51 @@ class Kernels:
             )
         return signal
 
-    def to_planes(self, signal: Tensor, primaries: Primaries, source: Tensor | None = None) -> tuple[Tensor, ...]:
+    def to_planes(
+        self, signal: Tensor, primaries: Primaries, source: Tensor | None = None, active: Active | None = None
+    ) -> tuple[Tensor, ...]:
         """See ColorPath."""
         height, width = signal.shape[-2:]
-        active = active_or_all(self._active, height, width)
-        planes, whole, halving = self._results(height, width)
+        top, bottom, left, right = active_or_all(active, height, width)
+        planes, (first, second, third), halving = self._results(height, width)
         parts = self._empty(3, _programs(height, width))
-        source = source if self._mapping.blends else None
         with self._device_context():
             self._planes_kernel[(parts.shape[1],)](
                 signal=signal,
                 source=source,
-                **dict(zip(("first", "second", "third"), whole, strict=True)),
+                first=first,
+                second=second,
+                third=third,
                 noise=self._noise,
                 parts=parts,
                 matrix=self._matrix(primaries),
                 height=height,
                 width=width,
-                **dict(zip(("top", "bottom", "left", "right"), active, strict=True)),
+                top=top,
+                bottom=bottom,
+                left=left,
+                right=right,
                 **self._light,
                 **self._coding,
                 **_OPTIONS,
             )
-            report = self._finish(parts, active, halving, height, width)
+            report = self._finish(parts, (bottom - top) * (right - left), halving, height, width)
         if not self._target.is_signal:
             return *planes, report
         signal = signal if source is None else blend(source, signal, self._mapping)
         return *signal[0].unbind(), report
 
-    def _finish(self, parts: Tensor, active: Active, halving: _Planes, height: int, width: int) -> Tensor:
-        """The report of the parts; and chroma planes, halved, of those that have the size of luma."""
-        (top, bottom, left, right), (second, third, halved_second, halved_third) = active, halving
+    def _finish(self, parts: Tensor, count: int, halving: _Planes, height: int, width: int) -> Tensor:
+        """The report of the parts, where the active picture has `count` pixels; and chroma planes, halved, of those
+        that have the size of luma."""
+        second, third, halved_second, halved_third = halving
         report, (across, down) = self._empty(3, dtype=torch.float64), self._target.format.chroma_shift
         blocks = 0 if halved_second is None else _programs(*halved_second.shape)
         self._finish_kernel[(1 + blocks,)](
             parts=parts,
             report=report,
             programs=parts.shape[1],
-            count=(bottom - top) * (right - left),
+            count=count,
             second=second,
             third=third,
             halved_second=halved_second,
@@ -163,25 +170,19 @@ def _programs(height: int, width: int) -> int:
 @cache
 def _source(format: PixelFormat, color: ColorSpec) -> dict[str, float | bool]:
     """What the kernel `to_signal` is told of a kind of frame."""
-    told: dict[str, float | bool] = dict.fromkeys(("scale", "chroma_scale"), 1.0)
-    told |= dict.fromkeys(("offset", "chroma_offset", "down", "across"), 0.0)
-    told |= dict.fromkeys(("red", "green_of_blue", "green_of_red", "blue"), 0.0)
-    if not format.is_float:
-        told["scale"], told["offset"] = code_scale(format.depth, color.range, chroma=False)
-        told["chroma_scale"], told["chroma_offset"] = code_scale(format.depth, color.range, chroma=True)
     yuv = format.model == "yuv" and color.matrix is not Matrix.RGB
-    if yuv:
-        kr, kb = luma_weights(color.matrix)
-        told |= {"red": 2 * (1 - kr), "blue": 2 * (1 - kb)}
-        told |= {"green_of_" + name: -2 * (1 - k) * k / (1 - kr - kb) for name, k in (("red", kr), ("blue", kb))}
-        told["across"], told["down"] = phases(format.chroma_shift, color.chroma_location)
-    across, down = format.chroma_shift
-    return told | {"YUV": yuv, "ROWS": 1 << down, "COLUMNS": 1 << across}
+    red, green_of_blue, green_of_red, blue = chroma_weights(color.matrix) if yuv else (0.0,) * 4
+    (columns, rows), (across, down) = format.chroma_shift, phases(format.chroma_shift, color.chroma_location)
+    return {
+        **_scales(format, color, yuv),
+        **{"red": red, "green_of_blue": green_of_blue, "green_of_red": green_of_red, "blue": blue},
+        **{"down": down, "across": across},
+        **{"YUV": yuv, "ROWS": 1 << rows, "COLUMNS": 1 << columns},
+    }
 
 
 def _light(mapping: LightMapping, target: Target) -> dict[str, float | bool | str]:
     """What the kernel `to_planes` is told of the light."""
-    rolls_off = mapping.source_peak > mapping.peak
     return {
         "display_gamma": mapping.display_gamma,
         "strength": mapping.strength,
@@ -192,20 +193,25 @@ def _light(mapping: LightMapping, target: Target) -> dict[str, float | bool | st
         "knee": mapping.knee_nits * SURELY_BELOW,
         "white": target.white,
         "TRANSFER": _TRANSFERS.get(target.color.transfer, "linear"),
-        "ROLL_OFF": rolls_off,
+        "ROLL_OFF": mapping.source_peak > mapping.peak,
     }
 
 
 def _coding(target: Target) -> dict[str, float | bool]:
     """What `to_planes` and `finish` are told of the planes."""
-    told: dict[str, float | bool] = dict.fromkeys(("scale", "chroma_scale"), 1.0)
-    told |= dict.fromkeys(("offset", "chroma_offset", "lowest", "highest", "red", "blue"), 0.0)
     format, color = target.format, target.color
     yuv = format.model == "yuv"
-    if yuv:
-        told["red"], told["blue"] = luma_weights(color.matrix)
-    if not format.is_float:
-        told["scale"], told["offset"] = code_scale(format.depth, color.range, chroma=False)
-        told["chroma_scale"], told["chroma_offset"] = code_scale(format.depth, color.range, chroma=yuv)
-        told["lowest"], told["highest"] = map(float, code_limits(format.depth, color.range))
-    return told | {"YUV": yuv}
+    red, blue = luma_weights(color.matrix) if yuv else (0.0, 0.0)
+    lowest, highest = (0, 0) if format.is_float else code_limits(format.depth, color.range)
+    return {
+        **_scales(format, color, yuv),
+        **{"lowest": float(lowest), "highest": float(highest), "red": red, "blue": blue, "YUV": yuv},
+    }
+
+
+def _scales(format: PixelFormat, color: ColorSpec, yuv: bool) -> dict[str, float]:
+    """Codes per unit, and the code of 0, of the first component and of the other two."""
+    (scale, offset), (chroma_scale, chroma_offset) = (
+        (1.0, 0.0) if format.is_float else code_scale(format.depth, color.range, chroma) for chroma in (False, yuv)
+    )
+    return {"scale": scale, "offset": offset, "chroma_scale": chroma_scale, "chroma_offset": chroma_offset}

@@ -1,6 +1,8 @@
 """What the kernels of the colour path are made of: blocks of pixels, and the curves of `tone` and `transfer`.
 
-A color is (red, green, blue), each of a block of pixels in float32."""
+A colour is (red, green, blue); each, as everything here, is a block of pixels in float32. Light is in cd/m2.
+Sources: SMPTE ST 2084 (PQ), Rec. ITU-R BT.2100 table 5 (HLG), Rec. ITU-R BT.2390 section 5.4.1 (EETF).
+"""
 # A kernel is written in Triton's language, which has no types for Python's checkers.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
 
@@ -13,7 +15,7 @@ import triton.language as tl
 
 from .light import PQ_C1, PQ_C3, PQ_M1, PQ_M2, PQ_PEAK_NITS
 from .tone import SIGNAL_MAX
-from .transfer import BT2100_LUMINANCE, HLG_A, HLG_B, HLG_C
+from .transfer import BT2100_LUMINANCE, HLG_A, HLG_B, HLG_C, hlg_inverse_ootf_power
 
 _M1, _M2 = tl.constexpr(PQ_M1), tl.constexpr(PQ_M2)
 _C3 = tl.constexpr(PQ_C3)
@@ -22,9 +24,7 @@ _OVER, _LOG2_E = tl.constexpr(1 - PQ_C1), tl.constexpr(math.log2(math.e))
 _PQ_PEAK = tl.constexpr(PQ_PEAK_NITS)
 _A, _B, _C = tl.constexpr(HLG_A), tl.constexpr(HLG_B), tl.constexpr(HLG_C)
 _OF_RED, _OF_GREEN, _OF_BLUE = map(tl.constexpr, BT2100_LUMINANCE)
-_HLG_EXPONENT = tl.constexpr(1 / 1.2 - 1)
-_HLG_GAIN = tl.constexpr(1000.0 ** (-1 / 1.2))
-"""Of the inverse OOTF, for a display of 1000 cd/m2."""
+_HLG_GAIN, _HLG_EXPONENT = map(tl.constexpr, hlg_inverse_ootf_power())
 _BRIGHTEST = tl.constexpr(SIGNAL_MAX)
 
 kernel = triton.jit(
@@ -82,7 +82,7 @@ def bt2390_eetf(nits, source_peak, high, goal):
 
 @triton.jit
 def pq_inverse_eotf(nits):
-    """PQ signal (0..1) of light."""
+    """PQ signal (0..1) of light, 0..10000 cd/m2."""
     share = power(nits / _PQ_PEAK, _M1)
     # (c1 + c2 share) / (1 + c3 share) is 1 - q; what is lost of it in float32 the exponent would make 79 times as much.
     q = (1.0 - share) * _OVER / (share * _C3 + 1.0)
@@ -102,7 +102,7 @@ def pq_eotf(signal):
 
 @triton.jit
 def hlg_scene(nits):
-    """Scene light of R, G, B on an HLG display, dimmed where one of them would be above 1."""
+    """Linear scene light of R, G, B on an HLG display of 1000 cd/m2, dimmed where one of them would be above 1."""
     luminance = tl.maximum(nits[0] * _OF_RED + nits[1] * _OF_GREEN + nits[2] * _OF_BLUE, 1e-12)
     scene = scaled(nits, power(luminance, _HLG_EXPONENT) * _HLG_GAIN)
     return scaled(scene, 1.0 / tl.maximum(largest_of(scene), 1.0))
@@ -110,6 +110,6 @@ def hlg_scene(nits):
 
 @triton.jit
 def hlg_oetf(scene):
-    """HLG signal of scene light."""
+    """HLG signal of linear scene light, 0..1 both."""
     above = tl.log(tl.maximum(12.0 * scene - _B, 1e-3)) * _A + _C
     return tl.where(scene <= 1 / 12, tl.sqrt(3.0 * scene), above)

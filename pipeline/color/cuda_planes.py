@@ -1,4 +1,4 @@
-"""The Triton kernels that make coded planes of a signal, as tone.to_nits and convert.to_planes: `cuda` has them run."""
+"""The Triton kernels that make coded planes of a signal, as tone.to_nits and convert.to_planes; launched by `cuda`."""
 # A kernel is written in Triton's language, which has no types for Python's checkers.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
 
@@ -210,7 +210,7 @@ def _report(parts, report, programs, count, BLOCK: tl.constexpr):
 def _halved(plane, row, column, inside, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     total = tl.zeros(inside.shape, tl.float32)
     for i in tl.static_range(1 if ROWS == 1 else 5):
-        start = plane + _near(row, i, height, ROWS).to(tl.int64) * width
+        start = plane + _near(row, i, height, ROWS) * width
         along = tl.zeros(inside.shape, tl.float32)
         for j in tl.static_range(1 if COLUMNS == 1 else 5):
             near = tl.load(start + _near(column, j, width, COLUMNS), mask=inside, other=0.0)

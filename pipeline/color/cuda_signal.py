@@ -1,4 +1,4 @@
-"""The Triton kernel that makes a signal of coded planes, as convert.to_signal; `cuda` launches it."""
+"""The Triton kernel that makes a signal of coded planes, as convert.to_signal; launched by `cuda`."""
 # A kernel is written in Triton's language, which has no types for Python's checkers.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, misc"
 

@@ -16,12 +16,12 @@ from .cuda import Kernels
 from .light import LightMapping, pq_from_nits
 from .path import ColorPath, Operators
 from .spec import ColorSpec, PixelFormat, Primaries, Transfer
+from .tone import Active
 from .transfer import pq_inverse_eotf
 
 _SAMPLE = (67, 71)
 """Rows and columns of the picture: odd, of several programs in each plane, and more than a tile of noise."""
 _ACTIVE = (6, 63, 9, 70)
-"""Of the sample; that of a film with bars may lie elsewhere."""
 _SIGNAL_TOLERANCE = 1e-5
 _CODES = 1023
 _TOLERANCE = 0.05
@@ -33,18 +33,15 @@ def fused(operators: Operators, device: torch.device) -> ColorPath:
     """The kernels that do what `operators` do, where they are right on the device; where not, the operators, and a
     warning in the log. Of `to_signal` that is found out as the first frame of a kind comes."""
 
-    mapping, target = operators.mapping, operators.target
-
     def make() -> Kernels:
-        return Kernels(mapping, target, _ACTIVE, device)
+        return Kernels(operators.mapping, operators.target, device)
 
     def fault(kernels: Kernels) -> str | None:
-        return _fault_of_planes(kernels, Operators(mapping, target, _ACTIVE), device)
+        return _fault_of_planes(kernels, operators, device)
 
     otherwise = f"the kernels for the light mapping cannot be used on {device}, going on with PyTorch's operators"
-    if tried(make, fault, device, _log, otherwise) is None:
-        return operators
-    return _Tried(Kernels(mapping, target, operators.active, device), operators, device)
+    kernels = tried(make, fault, device, _log, otherwise)
+    return operators if kernels is None else _Tried(kernels, operators, device)
 
 
 class _Tried:
@@ -66,9 +63,11 @@ class _Tried:
             self._of_kind[kind] = self._chosen(*kind)
         return self._of_kind[kind].to_signal(frame)
 
-    def to_planes(self, signal: Tensor, primaries: Primaries, source: Tensor | None = None) -> tuple[Tensor, ...]:
+    def to_planes(
+        self, signal: Tensor, primaries: Primaries, source: Tensor | None = None, active: Active | None = None
+    ) -> tuple[Tensor, ...]:
         """See ColorPath."""
-        return self._kernels.to_planes(signal, primaries, source)
+        return self._kernels.to_planes(signal, primaries, source, active)
 
     def _chosen(self, format: PixelFormat, color: ColorSpec) -> ColorPath:
         frame = _sample_frame(format, color, self._device)
@@ -86,7 +85,8 @@ class _Tried:
 
 def _fault_of_planes(kernels: Kernels, operators: Operators, device: torch.device) -> str | None:
     target, (signal, source) = operators.target, (each.to(device) for each in _sample_signals(operators.mapping))
-    made, expected = (path.to_planes(signal, Primaries.BT709, source) for path in (kernels, operators))
+    given = signal, Primaries.BT709, source if operators.mapping.blends else None, _ACTIVE
+    made, expected = (path.to_planes(*given) for path in (kernels, operators))
     rounding = 0.0 if target.format.is_float else 2.0 ** (10 - target.format.depth)
     for plane, wanted in zip(made[:-1], expected[:-1], strict=True):
         off = (_codes(plane, target) - _codes(wanted, target)).abs()

@@ -25,35 +25,40 @@ class ColorPath(Protocol):
     def to_signal(self, frame: Frame) -> Tensor:
         """As convert.to_signal."""
 
-    def to_planes(self, signal: Tensor, primaries: Primaries, source: Tensor | None = None) -> tuple[Tensor, ...]:
+    def to_planes(
+        self, signal: Tensor, primaries: Primaries, source: Tensor | None = None, active: Active | None = None
+    ) -> tuple[Tensor, ...]:
         """Planes of an HDR frame, contiguous, and then a report.
 
         signal: (1, 3, H, W), float32, contiguous, R'G'B' of `primaries`, unbounded, as the network makes it. source:
-        what it was made of; needed where LightMapping.blends says so. The planes are those of convert.to_planes, or
-        where Target.is_signal is true the three of the blended signal. The report is (3,), float64: the light levels
-        of tone.measure, and 1.0 where all of `signal` is finite.
+        what it was made of, where that is to be blended with it. active: the picture without its bars, for the average
+        light level. The planes are those of convert.to_planes, or where Target.is_signal is true the three of the
+        blended signal. The report is (3,), float64: the light levels of tone.measure, and 1.0 where all of `signal` is
+        finite.
         """
 
 
 class Operators:
-    """PyTorch's operators. active: (top, bottom, left, right) of the picture without its bars, for the average."""
+    """PyTorch's operators."""
 
     backend = "pytorch"
 
-    def __init__(self, mapping: LightMapping, target: Target, active: Active | None = None) -> None:
-        self.mapping, self.target, self.active = mapping, target, active
+    def __init__(self, mapping: LightMapping, target: Target) -> None:
+        self.mapping, self.target = mapping, target
 
     def to_signal(self, frame: Frame) -> Tensor:
         """See ColorPath."""
         return to_signal(frame)
 
-    def to_planes(self, signal: Tensor, primaries: Primaries, source: Tensor | None = None) -> tuple[Tensor, ...]:
+    def to_planes(
+        self, signal: Tensor, primaries: Primaries, source: Tensor | None = None, active: Active | None = None
+    ) -> tuple[Tensor, ...]:
         """See ColorPath."""
         finite = signal.isfinite().all().to(torch.float64).reshape(1)
-        if self.mapping.blends and source is not None:
+        if source is not None:
             signal = blend(source, signal, self.mapping)
         nits = to_nits(signal, primaries, self.mapping)
-        report = torch.cat((measure(nits, self.active), finite))
+        report = torch.cat((measure(nits, active), finite))
         if self.target.is_signal:
             return *signal[0].unbind(), report
         return *(plane.contiguous() for plane in to_planes(nits, self.target)), report

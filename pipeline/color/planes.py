@@ -55,13 +55,12 @@ def rgb_from_ycbcr(luma: Tensor, chroma: Tensor, matrix: Matrix) -> Tensor:
     luma: (H, W), float32. chroma: (2, H, W), float32, Cb and Cr in -0.5..0.5. Returns (1, 3, H, W), float32,
     not clipped.
     """
-    kr, kb = luma_weights(matrix)
-    kg = 1 - kr - kb
+    red, green_of_blue, green_of_red, blue = chroma_weights(matrix)
     rgb = luma.new_empty((1, 3, *luma.shape))
-    torch.add(luma, chroma[1], alpha=2 * (1 - kr), out=rgb[0, 0])
-    torch.add(luma, chroma[0], alpha=-2 * (1 - kb) * kb / kg, out=rgb[0, 1])
-    rgb[0, 1].add_(chroma[1], alpha=-2 * (1 - kr) * kr / kg)
-    torch.add(luma, chroma[0], alpha=2 * (1 - kb), out=rgb[0, 2])
+    torch.add(luma, chroma[1], alpha=red, out=rgb[0, 0])
+    torch.add(luma, chroma[0], alpha=green_of_blue, out=rgb[0, 1])
+    rgb[0, 1].add_(chroma[1], alpha=green_of_red)
+    torch.add(luma, chroma[0], alpha=blue, out=rgb[0, 2])
     return rgb
 
 
@@ -84,6 +83,13 @@ def luma_weights(matrix: Matrix) -> tuple[float, float]:
     if matrix not in LUMA_WEIGHTS:
         raise ValueError(f"matrix {matrix.name} is not one that planes can be converted with")
     return LUMA_WEIGHTS[matrix]
+
+
+def chroma_weights(matrix: Matrix) -> tuple[float, float, float, float]:
+    """What R' has of Cr, G' of Cb and of Cr, and B' of Cb, beside Y'; ValueError as luma_weights."""
+    kr, kb = luma_weights(matrix)
+    red, blue, kg = 2 * (1 - kr), 2 * (1 - kb), 1 - kr - kb
+    return red, -blue * kb / kg, -red * kr / kg, blue
 
 
 def code_scale(depth: int, coded_range: Range, chroma: bool) -> tuple[float, float]:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .light import PQ_C1, PQ_C2, PQ_C3, PQ_M1, PQ_M2, PQ_PEAK_NITS
 
+HLG_PEAK_NITS = 1000.0
+"""Of a display whose system gamma is 1.2."""
 HLG_A = 0.17883277
 HLG_B = 1 - 4 * HLG_A
 HLG_C = 0.5 - HLG_A * math.log(4 * HLG_A)
@@ -70,17 +72,24 @@ def hlg_inverse_oetf(signal: Tensor) -> Tensor:
     return torch.where(signal <= 0.5, signal.square().div_(3.0), above, out=above)
 
 
-def hlg_inverse_ootf(nits: Tensor, peak: float = 1000.0) -> Tensor:
+def hlg_inverse_ootf(nits: Tensor, peak: float = HLG_PEAK_NITS) -> Tensor:
     """Scene light that an HLG display of peak luminance `peak` shows as `nits` (BT.2100 table 5, black 0).
 
     nits: (..., 3, H, W), float32, cd/m2, BT.2020 R G B, >= 0. Returns the same shape, float32, linear; a
     component of a saturated colour can exceed 1. The system gamma is 1.2 at 1000 cd/m2. Black stays 0.
     """
-    gamma = 1.2 + 0.42 * math.log10(peak / 1000.0)
-    exponent = (1 - gamma) / gamma
+    factor, exponent = hlg_inverse_ootf_power(peak)
     red, green, blue = BT2100_LUMINANCE
     luminance = nits.narrow(-3, 0, 1).mul(red)
     luminance.add_(nits.narrow(-3, 1, 1), alpha=green).add_(nits.narrow(-3, 2, 1), alpha=blue)
     # The floor only keeps black from being 0 * infinity; it is far below the first 16-bit code.
-    gain = power_(luminance.clamp_(min=1e-12), exponent).mul_(peak ** (-exponent - 1))
+    gain = power_(luminance.clamp_(min=1e-12), exponent).mul_(factor)
     return gain * nits
+
+
+def hlg_inverse_ootf_power(peak: float = HLG_PEAK_NITS) -> tuple[float, float]:
+    """Of the gain from display light to linear scene light, luminance ** exponent * factor with luminance in cd/m2: its
+    factor and its exponent, for a display of `peak` cd/m2 (BT.2100 table 5)."""
+    gamma = 1.2 + 0.42 * math.log10(peak / HLG_PEAK_NITS)
+    exponent = (1 - gamma) / gamma
+    return peak ** (-exponent - 1), exponent

@@ -8,24 +8,13 @@ from dataclasses import replace
 import torch
 
 from hdrunet_video.color.convert import Target
-from hdrunet_video.color.spec import (
-    ChromaLocation,
-    ColorSpec,
-    Matrix,
-    PixelFormat,
-    Primaries,
-    Range,
-    Transfer,
-    pixel_format,
-)
+from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from hdrunet_video.frame import Frame
+from tests.engines import LINEAR, PQ, SDR, known
 
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED)
-PQ = ColorSpec(Matrix.BT2020_NCL, Primaries.BT2020, Transfer.PQ, Range.LIMITED, ChromaLocation.TOP_LEFT)
 HLG = replace(PQ, transfer=Transfer.HLG)
 RGB = {"matrix": Matrix.RGB, "range": Range.FULL}
-LINEAR = replace(PQ, transfer=Transfer.LINEAR, **RGB)
 SIGNAL = replace(LINEAR, primaries=Primaries.BT709, transfer=Transfer.BT709)
 FLOATS = {
     "RGBS": PixelFormat("RGBS", "rgb", 32, is_float=True),
@@ -36,9 +25,7 @@ FLOATS = {
 
 
 def named(name: str) -> PixelFormat:
-    found = FLOATS.get(name) or pixel_format(name)
-    assert found is not None
-    return found
+    return FLOATS.get(name) or known(name)
 
 
 KINDS = [

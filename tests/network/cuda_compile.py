@@ -122,11 +122,11 @@ def network(strips: bool) -> Iterator[Launch]:
 def colour() -> Iterator[Launch]:
     """All launches of the colour path for sources and targets of each kind, by the names of their kernels."""
     signal, recorders = torch.empty(1, 3, 16, 16), (Recorder(cuda_signal), Recorder(cuda_planes))
-    for target, mapping in itertools.product(TARGETS.values(), (LightMapping(), LightMapping(strength=0.5))):
-        path = Kernels(mapping, target, None, torch.device("cpu"))
+    for target, source in itertools.product(TARGETS.values(), (None, signal)):
+        path = Kernels(LightMapping(), target, torch.device("cpu"))
         path._signal_kernel = recorders[0].to_signal
         path._planes_kernel, path._finish_kernel = recorders[1].to_planes, recorders[1].finish
-        path.to_planes(signal, Primaries.BT709, signal)
+        path.to_planes(signal, Primaries.BT709, source)
         for name, color in KINDS:
             path.to_signal(frame_of(name, color, 16, 16))
     for recorder in recorders:
