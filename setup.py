@@ -9,6 +9,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+KERNELS = "_hdrunet_kernels_"
 PLUGIN = "vapoursynth.plugins.hdrunet.libhdrunet"  # its path below site-packages
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 FLAGS = (
@@ -17,6 +18,7 @@ FLAGS = (
     else ["-std=c++17", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra"]
 )
 INSTRUCTIONS = {"avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"]}
+INSTRUCTIONS["avx512_bf16"] = [*INSTRUCTIONS["avx512"], "avx512bf16"]
 INSTALL = "Install a C++17 compiler (Debian: apt-get install g++), and install again."
 
 
@@ -37,7 +39,8 @@ class BuildLibraries(build_ext):
             if ext.name == PLUGIN:
                 self.warn(f"THE VAPOURSYNTH FILTER WAS NOT BUILT: {error}. The command line works without. {INSTALL}")
             else:
-                self.warn(f"THE CPU KERNELS WERE NOT BUILT: {error}. A CPU takes twice the time without. {INSTALL}")
+                name = ext.name.removeprefix(KERNELS).upper()
+                self.warn(f"THE CPU KERNELS FOR {name} WERE NOT BUILT: {error}. Conversions are slower. {INSTALL}")
 
     def copy_extensions_to_source(self):
         # An editable install: into the wheel, so that pip puts it where it belongs and removes it again.
@@ -84,7 +87,7 @@ def kernels():
     native = Path("pipeline/network/native")
     return [
         Extension(
-            f"_hdrunet_kernels_{name}",
+            KERNELS + name,
             [str(native / f"{name}.cpp")],
             depends=sorted(map(str, native.glob("*.h"))),
             py_limited_api=True,

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from .cgroup import cpu_quota, memory_limit
 from .errors import RetryError, UsageError
+from .processor import cpu_has_bf16
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -49,15 +49,6 @@ def resolve_precision(name: str, device: torch.device) -> Literal["fp32", "fp16"
             raise UsageError("this CPU has no instructions for bf16", "leave --precision out")
         return "bf16"
     raise UsageError(f"{name!r} is not a precision", "--precision takes auto, fp16, fp32 or bf16")
-
-
-def cpu_has_bf16() -> bool:
-    """True where the CPU multiplies bfloat16: AVX-512 BF16 or AMX, or BF16 of ARM. False where it cannot be told."""
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 def forbid_tf32() -> None:

@@ -10,11 +10,15 @@ from importlib.metadata import PackageNotFoundError, files, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from hdrunet_video.presets import load_preset, preset_names
 
 from .cgroup import cpu_quota
 from .errors import HdrunetError
+
+if TYPE_CHECKING:
+    from .network.cpu_parts import Layers
 
 
 @dataclass(frozen=True)
@@ -106,21 +110,31 @@ def _a_frame_on(device: str) -> Finding:
 
 
 def _kernels() -> Iterator[Finding]:
-    from .network import cpu, native
+    from .network.cpu import TOLERANCE
+    from .network.native import load
+    from .network.native_layers import Native, NativeBf16
+    from .network.native_library import BF16, bf16_is_ours
 
-    name, instead = "cpu kernels", "oneDNN's are used"
+    yield _kernels_of("cpu kernels", lambda: Native(load()), TOLERANCE["fp32"])
+    if bf16_is_ours():
+        yield _kernels_of("cpu kernels for bf16", lambda: NativeBf16(load(BF16), load()), TOLERANCE["bf16"])
+
+
+def _kernels_of(name: str, layers: Callable[[], Layers], tolerance: float) -> Finding:
+    from .network.cpu import error_of
+
+    instead = "oneDNN's are used"
     try:
-        error = cpu.error_of(native.load())
+        error = error_of(layers())
     except HdrunetError as problem:
-        yield Finding(name, False, f"{problem}: {instead}", problem.hint, optional=True)
+        return Finding(name, False, f"{problem}: {instead}", problem.hint, optional=True)
     except (OSError, AttributeError) as problem:
-        hint = "Install this package again: 0.6 of the time in fp32."
-        yield Finding(name, False, f"they cannot be loaded ({problem}): {instead}", hint, optional=True)
-    else:
-        right = error <= cpu.TOLERANCE["fp32"]
-        text = "there for this processor, and right" if right else f"wrong by {error:.2f} of a 10-bit code: {instead}"
-        hint = "Install this package again, with another compiler if that does not help: CXX=clang++ pip install ..."
-        yield Finding(name, right, text, hint, optional=True)
+        hint = "Install this package again: 0.6 of the time."
+        return Finding(name, False, f"they cannot be loaded ({problem}): {instead}", hint, optional=True)
+    right = error <= tolerance
+    text = "there for this processor, and right" if right else f"wrong by {error:.2f} of a 10-bit code: {instead}"
+    hint = "Install this package again, with another compiler if that does not help: CXX=clang++ pip install ..."
+    return Finding(name, right, text, hint, optional=True)
 
 
 def _weights() -> Iterator[Finding]:

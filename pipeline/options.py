@@ -83,8 +83,8 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         default="auto",
         choices=("auto", "fp32", "fp16", "bf16"),
-        help="fp16 (default on CUDA), fp32 (default elsewhere), bf16: faster on CPUs that have it (AMX), off by 0.2 of"
-        " a 10-bit code on average, 9 at most",
+        help="fp16 (default on CUDA), fp32 (default elsewhere), bf16: faster on CPUs that have it (AMX, AVX-512"
+        " BF16), off by 0.2 of a 10-bit code on average, 10 at most",
     )
     machine.add_argument(
         "--backend",

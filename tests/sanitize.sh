@@ -19,9 +19,13 @@ build() {
 }
 build -Wl,-z,lazy -DPy_LIMITED_API=0x030C0000 -DVS_USE_API_42 -DHDRUNET_VERSION_MAJOR=0 -DHDRUNET_VERSION_MINOR=1 \
   -I"$include" -I"$work/vapoursynth/include" plugin/native/*.cpp -o "$work/vapoursynth/plugins/hdrunet/libhdrunet.so"
-build -mavx2 -mfma pipeline/network/native/avx2.cpp -o "$work/_hdrunet_kernels_avx2.so"
-build -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma pipeline/network/native/avx512.cpp \
-  -o "$work/_hdrunet_kernels_avx512.so"
+kernels() {
+  build "${@:2}" -mfma "pipeline/network/native/$1.cpp" -o "$work/_hdrunet_kernels_$1.so"
+}
+avx512=(-mavx512f -mavx512bw -mavx512dq -mavx512vl)
+kernels avx2 -mavx2
+kernels avx512 "${avx512[@]}"
+kernels avx512_bf16 "${avx512[@]}" -mavx512bf16
 # Python and torch keep much until the end on purpose, so leaks are left to test_memory.py.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work"
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"

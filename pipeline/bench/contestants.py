@@ -12,10 +12,9 @@ import torch
 
 from ..device import resolve_precision
 from ..errors import UsageError
-from ..network.cpu import FusedNetwork
+from ..network.cpu import DTYPES, FusedNetwork, own_layers
 from ..network.forward import Precision, place
 from ..network.hdrunet import HDRUNet, pad_to_multiple
-from ..network.native import kernels
 from ..network.onednn_layers import OneDnn
 from ..network.openvino import Compiled
 from ..network.tiles import Network
@@ -64,7 +63,11 @@ def contestants(device: torch.device) -> list[Contestant]:
             Contestant(f"ours {precision}", precision, _ours(precision), speed=1.4, keeps=True, ours=True)
             for precision in _precisions(device)
         ),
-        *([] if cuda or kernels() is None else [Contestant("oneDNN fp32", "fp32", _onednn, keeps=True, ours=True)]),
+        *(
+            Contestant(f"oneDNN {each}", each, _onednn(dtype), keeps=True, ours=True)
+            for each, dtype in DTYPES.items()
+            if not cuda and own_layers(each) is not None
+        ),
         Contestant(f"eager {fast} channels_last", fast, _channels_last),
         Contestant("torch.compile", fast, _compiled("default"), 40.0),
         *(
@@ -116,8 +119,8 @@ def _ours(precision: Precision) -> Callable[[HDRUNet, tuple[int, ...], torch.dev
     return lambda network, shape, device: place(network, device, precision)
 
 
-def _onednn(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:
-    return FusedNetwork(network, OneDnn(torch.float32))
+def _onednn(dtype: torch.dtype) -> Callable[[HDRUNet, tuple[int, ...], torch.device], Network]:
+    return lambda network, shape, device: FusedNetwork(network, OneDnn(dtype))
 
 
 def _eager(network: HDRUNet, shape: tuple[int, ...], device: torch.device) -> Network:

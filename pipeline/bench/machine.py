@@ -17,8 +17,9 @@ import torch
 import hdrunet_video
 
 from ..cgroup import memory_left
-from ..device import cpu_has_bf16, forbid_tf32, total_memory
+from ..device import forbid_tf32, total_memory
 from ..hardware import hardware_name
+from ..processor import cpu_has_bf16
 from .timing import Meter
 
 _SHARE_OF_MEMORY = 0.8

@@ -1,6 +1,6 @@
 """The network on a CPU: fused layers, on pieces of the picture that stay in the caches.
 
-The layers are our kernels (native.py) where they were built and have the layer in float32, else oneDNN's.
+The layers are our kernels (native.py) where they were built and have the layer, else oneDNN's.
 
 Between its steps the picture is whole, within a step it is in tiles. A tile is computed with the few samples around it
 that the step's convolutions see, so that the result is exact, as in tiles.py, for less than tiles of the whole network.
@@ -23,13 +23,15 @@ from .config import HDRUNetConfig
 from .cpu_parts import Block, Condition, Layers, Weighting
 from .hdrunet import HDRUNet, pad_to_multiple
 from .native import Kernels, kernels
-from .native_layers import Native
+from .native_layers import Native, NativeBf16
+from .native_library import BF16, bf16_is_ours
 from .onednn_layers import OneDnn
 from .tiles import Network
 
 TOLERANCE = {"fp32": 0.05, "bf16": 16.0}
 """Of a 10-bit code of R'G'B' in PQ: how far the result may be from PyTorch's own operators'."""
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Literal["fp32", "bf16"], torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Of products."""
 _ENGINE_BYTES_PER_PIXEL = 160
 """What the engine has of a frame beside the maps of the network."""
 _SAMPLES = 1 << 16
@@ -44,44 +46,51 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     warning in the log unless the network's configuration is the reason."""
     if network.config.condition and network.config.modulation != "spatial":
         return None
-    own = kernels() if precision == "fp32" else None
-    if own is not None and own.fit(network.config.channels):
+    if (own := own_layers(precision)) is not None and Kernels.fit(network.config.channels):
         otherwise = "the kernels of this package cannot be used on this CPU, going on with oneDNN's"
-        made = partial(FusedNetwork, network, Native(own))
+        made = partial(FusedNetwork, network, own)
         if (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)) is not None:
             return fused
     otherwise = f"{precision} cannot be fused on this CPU, going on with PyTorch's operators in fp32"
-    made = partial(FusedNetwork, network, OneDnn(_DTYPES[precision]))
+    made = partial(FusedNetwork, network, OneDnn(DTYPES[precision]))
     return believed(made, network, TOLERANCE[precision], _log, otherwise)
 
 
-def error_of(own: Kernels) -> float:
+def own_layers(precision: Literal["fp32", "bf16"]) -> Native | None:
+    """Of our kernels for this processor; None where there are none that were built, can be loaded, and have this."""
+    exact = kernels()
+    if exact is None or precision == "fp32":
+        return None if exact is None else Native(exact)
+    half = kernels(BF16) if bf16_is_ours() else None
+    return None if half is None else NativeBf16(half, exact)
+
+
+def error_of(own: Layers) -> float:
     """How far a network of the paper's widths, with few blocks and weights by chance, is from PyTorch's operators in
-    these kernels: in 10-bit codes of R'G'B' in PQ, infinite where the result is not finite."""
+    these layers: in 10-bit codes of R'G'B' in PQ, infinite where the result is not finite."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = HDRUNet(HDRUNetConfig(blocks=(1, 1, 1))).eval().requires_grad_(False)
-    return largest_error(FusedNetwork(network, Native(own)), network, torch.device("cpu"))
+    return largest_error(FusedNetwork(network, own), network, torch.device("cpu"))
 
 
 class FusedNetwork:
     """(1, 3, H, W) float32 signal -> (1, 3, H, W) float32 signal, what HDRUNet.forward computes, for inference.
 
-    network: one without modulation, or with the `spatial` one; on the CPU. layers: of float32, or of bfloat16 for all
-    but the two last convolutions and the sum. From any number of threads; the memory of feature maps is kept for the
-    next picture. Raises what PyTorch raises where it has no oneDNN.
+    network: one without modulation, or with the `spatial` one; on the CPU. layers: which compute all but the
+    sum at the end. From any number of threads; the memory of feature maps is kept for the next picture. Raises what
+    PyTorch raises where it has no oneDNN.
     """
 
     def __init__(self, network: HDRUNet, layers: Layers) -> None:
         self._layers, self._channels = layers, network.config.channels
-        self.backend = layers.backend
-        self.precision = "fp32" if layers.dtype is torch.float32 else "bf16"
-        self._weighting = None if network.weighting is None else Weighting(network.weighting, layers)
+        self.backend, self.precision, edge = layers.backend, layers.precision, layers.edge
+        self._weighting = None if network.weighting is None else Weighting(network.weighting, edge)
         self._condition = None if network.condition is None else Condition(network.condition, layers)
         channels = 0 if network.condition is None else network.config.sft_channels
         self._conditions = [(channels, size) for size in (4, 2, 1)]
-        self._stem = layers.chain([(network.stem, "relu")], [0])
-        self._stem_modulation = layers.modulation(network.stem_modulation)
+        self._stem = edge.chain([(network.stem, "relu")], [0])
+        self._stem_modulation = edge.modulation(network.stem_modulation)
         self._encode_full = layers.convolution(network.encode_full, "relu")
         self._down_half = layers.convolution(network.down_half, "relu")
         self._encoder = [Block(block, layers) for block in network.encoder]
@@ -90,9 +99,9 @@ class FusedNetwork:
         self._up_half = layers.upsampling(network.up_half)
         self._decoder = [Block(block, layers) for block in network.decoder]
         self._up_full = layers.upsampling(network.up_full)
-        self._tail_modulation = layers.modulation(network.tail_modulation)
-        self._decode_full = layers.convolution(network.decode_full, "relu")
-        self._to_rgb = layers.narrow(network.to_rgb)
+        self._tail_modulation = edge.modulation(network.tail_modulation)
+        self._decode_full = edge.convolution(network.decode_full, "relu")
+        self._to_rgb = edge.narrow(network.to_rgb)
         self._lock, self._free = Lock(), list[_Maps]()
 
     @property

@@ -6,7 +6,7 @@ Tensors are (1, C, h, w), channels_last, of the dtype of the layers where nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,13 @@ class Layers(Protocol):
     """Whether the features given to a layer may be a part of a map, whose rows lie apart."""
     dtype: torch.dtype
     """float32 or bfloat16, of all that is not said to be in another."""
+    precision: Literal["fp32", "bf16"]
+    """That most products are computed in."""
+
+    @property
+    def edge(self) -> Layers:
+        """Those for what lies next to the picture, where errors are seen; between features of the same dtype."""
+        ...
 
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolving:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""

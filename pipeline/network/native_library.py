@@ -10,12 +10,15 @@ from importlib.util import find_spec
 import torch
 
 from ..errors import HdrunetError
+from ..processor import cpu_flags
 
 NAMES = ("avx512", "avx2")
 """Of sets of instructions that there are libraries for, the best first."""
+BF16 = "avx512_bf16"
+"""Of those that multiply bfloat16."""
 _PLATFORM = "linux", "x86_64"
 _NOTHING = "Nothing is to be done about it."
-_COMPILER = "Install a C++17 compiler (Debian: apt-get install g++), then this package again: 0.6 of the time in fp32."
+_COMPILER = "Install a C++17 compiler (Debian: apt-get install g++), then this package again: 0.6 of the time."
 
 
 def library(instructions: str | None = None) -> ctypes.CDLL:
@@ -28,6 +31,13 @@ def library(instructions: str | None = None) -> ctypes.CDLL:
     if found is None or found.origin is None:
         raise HdrunetError(f"those for {name} were not built", _COMPILER)
     return ctypes.CDLL(found.origin)
+
+
+def bf16_is_ours() -> bool:
+    """Whether products of bfloat16 are for our kernels here. With AMX, which they do not use, they are for oneDNN's."""
+    flags = cpu_flags()
+    widest = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return widest and BF16 in flags and "amx_bf16" not in flags and (sys.platform, platform.machine()) == _PLATFORM
 
 
 def _of_this_processor() -> str:

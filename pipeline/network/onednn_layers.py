@@ -10,7 +10,7 @@ Tensors are (1, C, h, w), channels_last, of the dtype that a layer was made with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,12 @@ class OneDnn:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
+        self.precision: Literal["fp32", "bf16"] = "fp32" if dtype is torch.float32 else "bf16"
+
+    @property
+    def edge(self) -> OneDnn:
+        """The same: a layer's features have its own dtype."""
+        return self
 
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolution:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""

@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..cgroup import cores
-from ..device import cpu_has_bf16, forbid_tf32, limit_threads
+from ..device import forbid_tf32, limit_threads
 from ..errors import ConfigError
+from ..processor import cpu_has_bf16
 from .config import Compute
 
 

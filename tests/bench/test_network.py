@@ -19,9 +19,9 @@ from hdrunet_video.bench.report import tables
 from hdrunet_video.bench.results import Results, Row
 from hdrunet_video.bench.timing import reset_peak
 from hdrunet_video.errors import UsageError
+from hdrunet_video.network.cpu import own_layers
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
-from hdrunet_video.network.native import kernels
 
 CPU = torch.device("cpu")
 
@@ -71,7 +71,7 @@ def test_the_higher_limits_of_two_examinations(machine: Machine) -> None:
 
 def test_contestants_agree_and_are_timed_in_the_same_rounds(machine: Machine, network: HDRUNet) -> None:
     # What ours would be without kernels, where it has some.
-    names = ["ours fp32", *(["oneDNN fp32"] if kernels() else []), "eager fp32 channels_last"]
+    names = ["ours fp32", *(["oneDNN fp32"] if own_layers("fp32") else []), "eager fp32 channels_last"]
     contest = Contest(machine, CPU, chosen(CPU, names), network)
     rows = by_name([with_limits(row, machine, network) for row in contest.run(18, 13, 100.0)])
     assert list(rows) == [REFERENCE, *names]

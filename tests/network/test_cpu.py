@@ -8,19 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from hdrunet_video.device import cpu_has_bf16, resolve_precision
+from hdrunet_video.device import resolve_precision
 from hdrunet_video.errors import UsageError
 from hdrunet_video.network import cpu, onednn_layers
 from hdrunet_video.network.check import largest_error
 from hdrunet_video.network.config import HDRUNetConfig
-from hdrunet_video.network.cpu import FusedNetwork
+from hdrunet_video.network.cpu import FusedNetwork, own_layers
 from hdrunet_video.network.cpu_parts import Layers
 from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
-from hdrunet_video.network.native import kernels
-from hdrunet_video.network.native_layers import Native
 from hdrunet_video.network.onednn_layers import OneDnn
 from hdrunet_video.network.weights import load_network
+from hdrunet_video.processor import cpu_has_bf16
 
 CPU = torch.device("cpu")
 CONFIGS = {
@@ -32,8 +31,11 @@ CONFIGS = {
     "of some of our kernels": HDRUNetConfig(channels=16, condition_channels=8, sft_channels=8, blocks=(1, 1, 1)),
 }
 FLOAT32: dict[str, Layers] = {"onednn": OneDnn(torch.float32)}
-if (found := kernels()) is not None:
-    FLOAT32["ours"] = Native(found)
+BF16: dict[str, Layers] = {"onednn bf16": OneDnn(torch.bfloat16)}
+if (found := own_layers("fp32")) is not None:
+    FLOAT32["ours"] = found
+if (found := own_layers("bf16")) is not None:
+    BF16["ours bf16"] = found
 SIZES = [(1, 1), (3, 5), (8, 8), (37, 50), (4, 131), (66, 2)]
 
 
@@ -77,13 +79,13 @@ def test_tiles_change_nothing(layers: str, name: str, monkeypatch: pytest.Monkey
     assert torch.allclose(network(picture), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("layers", [*FLOAT32.values(), OneDnn(torch.bfloat16)], ids=[*FLOAT32, "bf16"])
-def test_tiles_change_nothing_of_the_papers_network(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [*FLOAT32, *BF16])
+def test_tiles_change_nothing_of_the_papers_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """But roundings, where oneDNN takes other code for other sizes and the tiles of our kernels lie elsewhere."""
-    network, picture = FusedNetwork(load_network(), layers), torch.rand(1, 3, 61, 75)
+    network, picture = FusedNetwork(load_network(), (FLOAT32 | BF16)[name]), torch.rand(1, 3, 61, 75)
     whole = network(picture)
     monkeypatch.setattr(cpu, "_SAMPLES", 1)
-    torch.testing.assert_close(network(picture), whole, rtol=0, atol=1e-5 if layers.dtype is torch.float32 else 0.01)
+    torch.testing.assert_close(network(picture), whole, rtol=0, atol=1e-5 if name in FLOAT32 else 0.01)
 
 
 @pytest.mark.parametrize("layers", FLOAT32)
@@ -93,10 +95,24 @@ def test_the_bundled_weights_in_fp32(layers: str) -> None:
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="needs a CPU with bf16")
-def test_the_bundled_weights_in_bf16() -> None:
+@pytest.mark.parametrize("name", BF16)
+def test_the_bundled_weights_in_bf16(name: str) -> None:
     network = load_network()
-    error = largest_error(FusedNetwork(network, OneDnn(torch.bfloat16)), network, CPU)
-    assert 0.05 < error < 10.0
+    error = largest_error(FusedNetwork(network, BF16[name]), network, CPU)
+    assert 0.05 < error < (10.0 if name.startswith("onednn") else 5.0)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="needs a CPU with bf16")
+@pytest.mark.parametrize("layers", BF16)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_other_networks_in_bf16(name: str, layers: str) -> None:
+    """Whatever of them our kernels have."""
+    if layers.startswith("ours") and CONFIGS[name].channels % 16:
+        pytest.skip("our kernels are for 16 channels and more")
+    network, picture = a_network(CONFIGS[name]), torch.rand(1, 3, 37, 50)
+    expected, found = in_float64(network, picture), FusedNetwork(network, BF16[layers])(picture)
+    assert found.dtype == torch.float32
+    assert float((found - expected).abs().max()) < 0.05 * max(1.0, float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("layers", FLOAT32)

@@ -104,12 +104,35 @@ def test_without_threads_like_theirs_onednn_goes_on(monkeypatch: pytest.MonkeyPa
 
 @needs_kernels
 def test_where_they_were_not_built_onednn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "kernels", lambda: None)
+    monkeypatch.setattr(cpu, "kernels", lambda instructions=None: None)
     network, picture = a_network(CONFIGS["of our kernels"]), torch.rand(1, 3, 9, 14)
     placed = place(network, CPU, "fp32")
     assert isinstance(placed, FusedNetwork)
     assert placed.backend == "onednn"
     assert torch.allclose(placed(picture), network(picture), atol=1e-5)
+
+
+@pytest.mark.skipif("avx512_bf16" not in FOUND, reason="needs a processor that multiplies bfloat16 in AVX-512")
+def test_who_computes_in_bf16(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """oneDNN where there is AMX, and where our kernels were not built or are wrong."""
+    network = a_network(CONFIGS["of our kernels"])
+
+    def whose() -> tuple[str, str]:
+        placed = place(network, CPU, "bf16")
+        return getattr(placed, "backend", ""), getattr(placed, "precision", "")
+
+    assert whose() == ("ours", "bf16")
+    with monkeypatch.context() as patch:
+        patch.setattr("hdrunet_video.network.native_library.cpu_flags", lambda: {"avx512_bf16", "amx_bf16"})
+        assert whose() == ("onednn", "bf16")
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu, "kernels", lambda instructions=None: kernels(instructions) if instructions is None else None)
+        assert whose() == ("onednn", "bf16")
+        assert not caplog.text
+    right = Kernels.winograd
+    monkeypatch.setattr(Kernels, "winograd", lambda self, *given, **named: right(self, *given, **named) * 1.2)
+    assert whose() == ("onednn", "bf16")
+    assert "going on with oneDNN's: it is wrong by" in caplog.text
 
 
 @needs_kernels
@@ -137,7 +160,7 @@ def test_each_compiler_makes_kernels_that_are_right(compiler: str, tmp_path: Pat
     folders = ["--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "temp"]
     build = [sys.executable, "setup.py", "-q", "build_ext", *folders]
     subprocess.run(build, cwd=ROOT, env=os.environ | {"CXX": compiler}, check=True)
-    assert len(list((tmp_path / "lib").glob("_hdrunet_kernels_*.so"))) == 2
+    assert len(list((tmp_path / "lib").glob("_hdrunet_kernels_*.so"))) == 3
     path = os.pathsep.join([str(tmp_path / "lib"), os.environ.get("PYTHONPATH", "")])
     test = [sys.executable, "-m", "pytest", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", test_native.__file__]
     done = subprocess.run(test, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from hdrunet_video.device import cpu_has_bf16
 from hdrunet_video.network import openvino
 from hdrunet_video.network.check import largest_error
 from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
@@ -23,6 +22,7 @@ from hdrunet_video.network.forward import place
 from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.openvino import Compiled
 from hdrunet_video.network.weights import load_network
+from hdrunet_video.processor import cpu_has_bf16
 from hdrunet_video.threads import shared_out
 from tests.conftest import needs_openvino
 from tests.network.test_cpu import CONFIGS, a_network, in_float64

@@ -11,37 +11,38 @@ enum After : long { NOTHING, RELU, LEAKY_RELU };
 
 struct Layer {
   long inputs, outputs, after;
-  const float *packed; // by pack_layer
+  const float *packed; // by pack_layer of the type that the step multiplies
   float *result;       // (pixels, outputs); null where only the next layer needs it
 };
 
-long packed_layer_size(long channels, long side, long outputs) {
-  return outputs * (1 + channels * side * side);
+template <typename Value> long packed_layer_size(long channels, long side, long outputs) {
+  return outputs + in_floats<Value>(channels * side * side * outputs);
 }
 
 // (outputs, channels, side, side) and (outputs). Packed: the bias, and the matrix with a row for each channel of each
 // sample.
+template <typename Value>
 void pack_layer(const float *weight, const float *bias, long channels, long side, long outputs, float *packed) {
   for (long n = 0; n < outputs; ++n) *packed++ = bias[n];
   const long samples = side * side;
-  pack(packed, channels * samples, outputs, [&](long k, long column) {
+  pack<Value>(packed, channels * samples, outputs, [&](long k, long column) {
     return weight[(column * channels + k % channels) * samples + k / channels];
   });
 }
 
-// One layer at `count` pixels of a row. What it sees of a pixel is `side` pieces that are `pitch` floats apart; those
-// of the next pixel lie `step` floats further.
-struct LayerStep {
-  const float *left;
+// One layer at `count` pixels of a row. What it sees of a pixel is `side` pieces that are `pitch` apart; those
+// of the next pixel lie `step` further.
+template <typename Value, typename Result> struct LayerStep {
+  const Value *left;
   long step, side, pitch;
   const Layer &layer;
-  float *result;
+  Result *result;
 
   template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
     const long outputs = layer.outputs, piece = layer.inputs / side;
     Lanes sums[rows][vectors];
     begin(sums, layer.packed + column);
-    const float *panel = layer.packed + outputs + column * layer.inputs;
+    const Value *panel = reinterpret_cast<const Value *>(layer.packed + outputs) + column * layer.inputs;
     for (long i = 0; i < side; ++i)
       multiply_add(left + row * step + i * pitch, step, panel + i * piece * vectors * LANES, piece, sums);
 #pragma GCC unroll 8

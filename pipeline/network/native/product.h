@@ -1,10 +1,10 @@
 // Few rows times a matrix, with the sums in registers: what all kernels here are made of.
 //
-// A matrix of `depth` x `columns` floats is packed in panels of a few vectors of columns: panel by panel, and in a
-// panel row by row.
+// A matrix of `depth` x `columns` is packed in panels of a few vectors of columns: panel by panel, and in a panel row by
+// row, or pair of rows by pair of rows with the two of a column side by side.
 #pragma once
 
-#include "lanes.h"
+#include "factors.h"
 
 namespace {
 
@@ -31,7 +31,8 @@ template <int rows, int vectors> ALWAYS_INLINE void begin(Lanes (&sums)[rows][ve
 }
 
 // to[row] = sums[row], in rows that are `pitch` floats apart
-template <int rows, int vectors> ALWAYS_INLINE void finish(const Lanes (&sums)[rows][vectors], float *to, long pitch) {
+template <int rows, int vectors, typename Value>
+ALWAYS_INLINE void finish(const Lanes (&sums)[rows][vectors], Value *to, long pitch) {
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
@@ -40,17 +41,18 @@ template <int rows, int vectors> ALWAYS_INLINE void finish(const Lanes (&sums)[r
 }
 
 // sums[row] += rows[row][0..depth] * panel
-template <int rows, int vectors>
-ALWAYS_INLINE void multiply_add(const float *left, long pitch, const float *panel, long depth,
+template <typename Value, int rows, int vectors>
+ALWAYS_INLINE void multiply_add(const Value *left, long pitch, const Value *panel, long depth,
                                 Lanes (&sums)[rows][vectors]) {
-  for (long k = 0; k < depth; ++k) {
-    Lanes right[vectors];
+  constexpr long together = TOGETHER<Value>;
+  for (long k = 0; k < depth; k += together) {
+    decltype(load(panel)) right[vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) right[v] = load(panel + (k * vectors + v) * LANES);
+    for (int v = 0; v < vectors; ++v) right[v] = load(panel + (k * vectors + v * together) * LANES);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sums[r][v] += left[r * pitch + k] * right[v];
+      for (int v = 0; v < vectors; ++v) sums[r][v] = multiplied(sums[r][v], left + r * pitch + k, right[v]);
     }
   }
 }
@@ -74,13 +76,20 @@ template <typename Step> ALWAYS_INLINE void in_registers(long count, long column
     in_panels<1>(count, columns, step);
 }
 
+// A matrix of so many, in floats.
+template <typename Value> constexpr long in_floats(long count) {
+  return count * static_cast<long>(sizeof(Value)) / static_cast<long>(sizeof(float));
+}
+
 // matrix(k, column) of depth x columns, packed; returns the end.
-template <typename Matrix> float *pack(float *to, long depth, long columns, const Matrix &matrix) {
+template <typename Value, typename Matrix> float *pack(float *to, long depth, long columns, const Matrix &matrix) {
+  Value *next = reinterpret_cast<Value *>(to);
   const long panel = panel_of(columns) * LANES;
   for (long first = 0; first < columns; first += panel)
-    for (long k = 0; k < depth; ++k)
-      for (long column = first; column < first + panel; ++column) *to++ = matrix(k, column);
-  return to;
+    for (long k = 0; k < depth; k += TOGETHER<Value>)
+      for (long column = first; column < first + panel; ++column)
+        for (long row = k; row < k + TOGETHER<Value>; ++row) round_to(next++, matrix(row, column));
+  return to + in_floats<Value>(depth * columns);
 }
 
 } // namespace

@@ -13,7 +13,7 @@ constexpr float NEAR = 0.70710678118654752f, FAR = 1.41421356237309505f; // NEAR
 constexpr int STEP = 4, SIDE = 6, PLACES = SIDE * SIDE;
 constexpr long TILES = 24; // of a block: its 36 matrices, and those of the result, stay in the second cache
 constexpr long CHUNK = 64; // output channels that are made at once
-constexpr long SKEW = 16;  // floats between matrices: at powers of two they would share a few lines of the first cache
+constexpr long SKEW = 16;  // between matrices: at powers of two they would share a few lines of the first cache
 
 // (height, width, channels) -> (height, width, outputs), or (2 height, 2 width, outputs / 4) where it is `shuffled`: of
 // 4 * C outputs, C lie at each of (0, 0), (0, 1), (1, 0), (1, 1), in this order.
@@ -63,7 +63,9 @@ void filter_weights(const double (&w)[3], double (&out)[SIDE]) {
 
 long chunk_of(long outputs) { return outputs % CHUNK ? LANES : CHUNK; }
 
-long packed_winograd_size(long channels, long, long outputs) { return outputs * (1 + PLACES * channels); }
+long packed_winograd_size(long channels, long, long outputs) {
+  return outputs + in_floats<Factor>(PLACES * channels * outputs);
+}
 
 // weight: (outputs, channels, 3, 3); bias: (outputs). Packed: the bias; for each chunk of outputs 36 packed matrices.
 void pack_winograd(const float *weight, const float *bias, long channels, long, long outputs, float *packed) {
@@ -71,7 +73,7 @@ void pack_winograd(const float *weight, const float *bias, long channels, long, 
   const long chunk = chunk_of(outputs);
   for (long first = 0; first < outputs; first += chunk)
     for (int place = 0; place < PLACES; ++place)
-      packed = pack(packed, channels, chunk, [&](long channel, long column) {
+      packed = pack<Factor>(packed, channels, chunk, [&](long channel, long column) {
         const float *kernel = weight + ((first + column) * channels + channel) * 9;
         double rows[3];
         for (int row = 0; row < 3; ++row) {
@@ -86,7 +88,7 @@ void pack_winograd(const float *weight, const float *bias, long channels, long, 
 }
 
 struct Products {
-  const float *left, *packed;
+  const Factor *left, *packed;
   long depth, columns;
   float *result;
 
@@ -101,7 +103,8 @@ struct Products {
 struct Block {
   const Winograd &convolution;
   long across, first, count;
-  float *inputs, *products;
+  Factor *inputs;
+  float *products;
 
   long input_pitch() const { return TILES * convolution.channels + SKEW; }
   static long product_pitch() { return TILES * CHUNK + SKEW; }
@@ -127,7 +130,7 @@ struct Block {
           for (int j = 0; j < SIDE; ++j) d[j] = load(samples[i][j] + channel);
           filter_input(d, rows[i]);
         }
-        float *to = inputs + tile * c.channels + channel;
+        Factor *to = inputs + tile * c.channels + channel;
 #pragma GCC unroll 6
         for (int j = 0; j < SIDE; ++j) {
           const Lanes d[SIDE] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]};
@@ -142,7 +145,7 @@ struct Block {
 
   void multiply(long output, long chunk) const {
     const Winograd &c = convolution;
-    const float *packed = c.packed + c.outputs + output * PLACES * c.channels;
+    const Factor *packed = reinterpret_cast<const Factor *>(c.packed + c.outputs) + output * PLACES * c.channels;
     for (int place = 0; place < PLACES; ++place) {
       const Products step{inputs + place * input_pitch(), packed + place * c.channels * chunk, c.channels, chunk,
                           products + place * product_pitch()};
@@ -185,15 +188,17 @@ struct Block {
   }
 };
 
-long winograd_scratch_size(const Winograd &task) { return PLACES * (TILES * (task.channels + CHUNK) + 2 * SKEW); }
+long inputs_size(const Winograd &task) { return in_floats<Factor>(PLACES * (TILES * task.channels + SKEW)); }
+
+long winograd_scratch_size(const Winograd &task) { return inputs_size(task) + PLACES * (TILES * CHUNK + SKEW); }
 
 void compute_winograd(const Winograd &convolution, const Team &team) {
   const long across = (convolution.width + STEP - 1) / STEP, down = (convolution.height + STEP - 1) / STEP;
   const long tiles = across * down;
-  share((tiles + TILES - 1) / TILES, team, [&](long item, float *inputs) {
+  share((tiles + TILES - 1) / TILES, team, [&](long item, float *scratch) {
     const long first = item * TILES, count = tiles - first < TILES ? tiles - first : TILES;
-    float *products = inputs + PLACES * (TILES * convolution.channels + SKEW);
-    const Block block{convolution, across, first, count, inputs, products};
+    Factor *inputs = reinterpret_cast<Factor *>(scratch);
+    const Block block{convolution, across, first, count, inputs, scratch + inputs_size(convolution)};
     block.filter_inputs();
     const long chunk = chunk_of(convolution.outputs);
     for (long output = 0; output < convolution.outputs; output += chunk) {
