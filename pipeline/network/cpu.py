@@ -84,13 +84,13 @@ class FusedNetwork:
 
     def __init__(self, network: HDRUNet, layers: Layers) -> None:
         self._layers, self._channels = layers, network.config.channels
-        self.backend, self.precision, edge = layers.backend, layers.precision, layers.edge
-        self._weighting = None if network.weighting is None else Weighting(network.weighting, edge)
+        self.backend, self.precision = layers.backend, layers.precision
+        self._weighting = None if network.weighting is None else Weighting(network.weighting, layers)
         self._condition = None if network.condition is None else Condition(network.condition, layers)
         channels = 0 if network.condition is None else network.config.sft_channels
         self._conditions = [(channels, size) for size in (4, 2, 1)]
-        self._stem = edge.chain([(network.stem, "relu")], [0])
-        self._stem_modulation = edge.modulation(network.stem_modulation)
+        self._stem = layers.chain([(network.stem, "relu")], [0])
+        self._stem_modulation = layers.modulation(network.stem_modulation)
         self._encode_full = layers.convolution(network.encode_full, "relu")
         self._down_half = layers.convolution(network.down_half, "relu")
         self._encoder = [Block(block, layers) for block in network.encoder]
@@ -99,9 +99,9 @@ class FusedNetwork:
         self._up_half = layers.upsampling(network.up_half)
         self._decoder = [Block(block, layers) for block in network.decoder]
         self._up_full = layers.upsampling(network.up_full)
-        self._tail_modulation = edge.modulation(network.tail_modulation)
-        self._decode_full = edge.convolution(network.decode_full, "relu")
-        self._to_rgb = edge.narrow(network.to_rgb)
+        self._tail_modulation = layers.exact.modulation(network.tail_modulation)
+        self._decode_full = layers.convolution(network.decode_full, "relu")
+        self._to_rgb = layers.narrow(network.to_rgb)
         self._lock, self._free = Lock(), list[_Maps]()
 
     @property

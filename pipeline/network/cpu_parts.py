@@ -54,8 +54,9 @@ class Layers(Protocol):
     """That most products are computed in."""
 
     @property
-    def edge(self) -> Layers:
-        """Those for what lies next to the picture, where errors are seen; between features of the same dtype."""
+    def exact(self) -> Layers:
+        """Those for the condition of full size and what it does to the last features, where rounding shows most. Their
+        features have the same dtype."""
         ...
 
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolving:
@@ -101,7 +102,7 @@ class Condition:
         assert network.to_full is not None
         trunk = [(conv, "leaky_relu") for conv in network.trunk]
         full = [(network.to_full[0], "leaky_relu"), (network.to_full[1], "none")]
-        self._trunk_and_full = layers.chain([*trunk, *full], [len(trunk) - 1, len(trunk) + len(full) - 1])
+        self._trunk_and_full = layers.exact.chain([*trunk, *full], [len(trunk) - 1, len(trunk) + len(full) - 1])
         heads = (network.to_half, network.to_quarter)
         self._heads = [(layers.convolution(first, "leaky_relu"), layers.convolution(last)) for first, last in heads]
 

@@ -32,7 +32,7 @@ class OneDnn:
         self.precision: Literal["fp32", "bf16"] = "fp32" if dtype is torch.float32 else "bf16"
 
     @property
-    def edge(self) -> OneDnn:
+    def exact(self) -> OneDnn:
         """The same: a layer's features have its own dtype."""
         return self
 
