@@ -90,7 +90,8 @@ def parser() -> argparse.ArgumentParser:
         "--backend",
         default="auto",
         choices=("auto", "openvino"),
-        help="auto: our own code. openvino: OpenVINO on CPUs, faster in bf16 (pip install 'hdrunet-video[openvino]')",
+        help="auto: our own code. openvino: OpenVINO on CPUs, faster in bf16 with AMX"
+        " (pip install 'hdrunet-video[openvino]')",
     )
     machine.add_argument(
         "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
