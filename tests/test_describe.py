@@ -14,6 +14,7 @@ import pytest
 from hdrunet_video.cli import main
 from hdrunet_video.doctor import Finding, _a_frame_on, examine
 from hdrunet_video.network.native import Kernels, kernels
+from hdrunet_video.network.native_library import BF16, bf16_is_ours
 from tests.conftest import ffmpeg, ffprobe
 
 
@@ -94,6 +95,22 @@ def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Kernels, kind, wrong)
     assert not of_the_kernels().good
     assert "of a 10-bit code: oneDNN's are used" in of_the_kernels().text
+
+
+@pytest.mark.skipif(not bf16_is_ours() or kernels(BF16) is None, reason="bf16 is not for our kernels here")
+def test_doctor_tries_the_kernels_for_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
+
+    def found() -> Finding:
+        (finding,) = (each for each in examine() if each.name == "cpu kernels for bf16")
+        assert finding.optional
+        return finding
+
+    assert found().good
+    right = Kernels.winograd
+    monkeypatch.setattr(Kernels, "winograd", lambda *given, **named: right(*given, **named) * 1.5)
+    assert not found().good
+    assert "of a 10-bit code: oneDNN's are used" in found().text
 
 
 @pytest.mark.skipif(kernels() is None, reason="the package was installed without a compiler, or for another CPU")
