@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hdrunet_video import run as assembling
 from tests.conftest import ffmpeg
 from tests.farm.conftest import OPTIONS, Capture, hidden, plan, receipts, run
 from tests.media import convert, sha256
@@ -155,6 +157,21 @@ def test_many_tasks_on_the_same_segments(film: Path, local: Path, tmp_path: Path
     assert [each.wait(120) for each in joins] == [0, 0]
     assert sha256(tmp_path / "out.mov") == sha256(local)
     assert hidden(tmp_path) == []
+
+
+def test_a_join_whose_file_another_join_has_swept_up(
+    film: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = plan(film, tmp_path / "out.mov")
+    assert run("--plan", folder, "--segments", "all") == 0
+
+    def overtaken(*given: Any) -> list[str]:
+        subprocess.run([sys.executable, "-m", "hdrunet_video", "--plan", str(folder), "--join", "-q"], check=True)
+        raise FileNotFoundError(2, "No such file or directory", "file:.out.mov.part.mov")
+
+    monkeypatch.setattr(assembling, "assemble", overtaken)
+    assert run("--plan", folder, "--join") == 0
+    assert sha256(tmp_path / "out.mov") == sha256(local)
 
 
 def test_many_tasks_on_the_same_folder_of_frames(film: Path, tmp_path: Path) -> None:
