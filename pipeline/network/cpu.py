@@ -58,10 +58,12 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
 
 def own_layers(precision: Literal["fp32", "bf16"]) -> Native | None:
     """Of our kernels for this processor; None where there are none that were built, can be loaded, and have this."""
+    if precision == "bf16" and not bf16_is_ours():
+        return None
     exact = kernels()
     if exact is None or precision == "fp32":
         return None if exact is None else Native(exact)
-    half = kernels(BF16) if bf16_is_ours() else None
+    half = kernels(BF16)
     return None if half is None else NativeBf16(half, exact)
 
 

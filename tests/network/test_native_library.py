@@ -116,6 +116,7 @@ def test_where_they_were_not_built_onednn_goes_on(monkeypatch: pytest.MonkeyPatc
 def test_who_computes_in_bf16(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """oneDNN where there is AMX, and where our kernels were not built or are wrong."""
     network = a_network(CONFIGS["of our kernels"])
+    monkeypatch.setattr("hdrunet_video.network.native_library.cpu_flags", lambda: {"avx512_bf16"})
 
     def whose() -> tuple[str, str]:
         placed = place(network, CPU, "bf16")
