@@ -53,20 +53,18 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
                 out.set_chapters(shifted_chapters(plan, source))
                 out.start_encoding()
                 _mux(plan, out, _video_packets(plan, segments, video, metadata), source, copies)
-        except (av.error.FFmpegError, OSError) as error:
+            if _needs_aspect(plan, name):
+                write_aspect(target, *size, plan.info.sample_aspect_ratio)
+            if not has_planned_times(plan, target):
+                raise PlanError(
+                    f"{target.name} does not hold the {len(plan.timeline.pts)} frames of the plan at their times", ""
+                )
+            return warnings + _lost_metadata(plan, target, metadata_wanted)
+        except BaseException as error:
             target.unlink(missing_ok=True)
-            raise write_error(error, target) from None
-        except BaseException:
-            target.unlink(missing_ok=True)
+            if isinstance(error, (av.error.FFmpegError, OSError)):
+                raise write_error(error, target) from None
             raise
-    if _needs_aspect(plan, name):
-        write_aspect(target, *size, plan.info.sample_aspect_ratio)
-    if not has_planned_times(plan, target):
-        target.unlink(missing_ok=True)
-        raise PlanError(
-            f"{target.name} does not hold the {len(plan.timeline.pts)} frames of the plan at their times", ""
-        )
-    return warnings + _lost_metadata(plan, target, metadata_wanted)
 
 
 def _add_video(plan: Plan, out: OutputContainer, template: VideoStream, metadata: StaticMetadata | None) -> VideoStream:

@@ -137,7 +137,7 @@ def join_plan(request: Request, progress: Progress) -> Done:
         progress.stage("joining")
         try:
             warnings = _join(request, document, place, receipts)
-        except (HdrunetError, FileNotFoundError):
+        except HdrunetError:
             # Another join may have ended in the meantime and have swept up what this one was writing.
             known = joined_sha256(document, request.folder)
             if known is None:
