@@ -105,7 +105,9 @@ def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
     doubts = []
     kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
     if len(kinds) > 1:
-        doubts.append(f"segments were computed on {' and on '.join(kinds)}: another run may differ in its last bits")
+        rounded = any(receipt.precision == "bf16" for receipt in receipts)
+        so = "they may differ by several 10-bit codes" if rounded else "another run may differ in its last bits"
+        doubts.append(f"segments were computed on {' and on '.join(kinds)}: {so}")
     if bad := _bad_frames(receipts):
         doubts.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
     return doubts

@@ -188,7 +188,10 @@ def test_receipts_say_who_and_what(job: Path, film: Path) -> None:
     assert document["source"]["sha256"] == sha256(film)
 
 
-def test_mixed_hardware_is_said(job: Path, capsys: Capture) -> None:
-    forge(job / "plan" / "seg_000001.json", hardware="GPU X", precision="fp16")
-    assert run("--plan", job / "plan", "--join") == 0
-    assert "GPU X in fp16" in capsys.readouterr().err
+@pytest.mark.parametrize(("precision", "by"), [("fp16", "in its last bits"), ("bf16", "by several 10-bit codes")])
+def test_mixed_hardware_is_said(job: Path, capsys: Capture, precision: str, by: str) -> None:
+    forge(job / "plan" / "seg_000001.json", hardware="GPU X", precision=precision)
+    assert run("--plan", job / "plan", "--join", "-y") == 0
+    said = capsys.readouterr().err
+    assert f"GPU X in {precision}" in said
+    assert by in said
