@@ -19,7 +19,7 @@ FLAGS = (
 )
 INSTRUCTIONS = {"avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"]}
 INSTRUCTIONS["avx512_bf16"] = [*INSTRUCTIONS["avx512"], "avx512bf16"]
-INSTALL = "Install a C++17 compiler (Debian: apt-get install g++), and install again."
+INSTALL = "Install GCC 10, clang 9 or later (Debian: apt-get install g++), and install again."
 
 
 class BuildLibraries(build_ext):
@@ -40,7 +40,9 @@ class BuildLibraries(build_ext):
                 self.warn(f"THE VAPOURSYNTH FILTER WAS NOT BUILT: {error}. The command line works without. {INSTALL}")
             else:
                 name = ext.name.removeprefix(KERNELS).upper()
-                self.warn(f"THE CPU KERNELS FOR {name} WERE NOT BUILT: {error}. Conversions are slower. {INSTALL}")
+                self.warn(
+                    f"THE CPU KERNELS FOR {name} WERE NOT BUILT: {error}. All works without, more slowly. {INSTALL}"
+                )
 
     def copy_extensions_to_source(self):
         # An editable install: into the wheel, so that pip puts it where it belongs and removes it again.

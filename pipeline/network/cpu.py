@@ -18,8 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .check import believed, largest_error
-from .config import HDRUNetConfig
+from .check import believed
 from .cpu_parts import Block, Condition, Layers, Weighting
 from .hdrunet import HDRUNet, pad_to_multiple
 from .native import Kernels, kernels
@@ -67,20 +66,11 @@ def own_layers(precision: Literal["fp32", "bf16"]) -> Native | None:
     return None if half is None else NativeBf16(half, exact)
 
 
-def error_of(own: Layers) -> float:
-    """How far a network of the paper's widths, with few blocks and weights by chance, is from PyTorch's operators in
-    these layers: in 10-bit codes of R'G'B' in PQ, infinite where the result is not finite."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = HDRUNet(HDRUNetConfig(blocks=(1, 1, 1))).eval().requires_grad_(False)
-    return largest_error(FusedNetwork(network, own), network, torch.device("cpu"))
-
-
 class FusedNetwork:
     """(1, 3, H, W) float32 signal -> (1, 3, H, W) float32 signal, what HDRUNet.forward computes, for inference.
 
-    network: one without modulation, or with the `spatial` one; on the CPU. layers: which compute all but the
-    sum at the end. From any number of threads; the memory of feature maps is kept for the next picture. Raises what
+    network: one without modulation, or with the `spatial` one; on the CPU. layers: what all but the sum at the end is
+    computed in. From any number of threads; the memory of feature maps is kept for the next picture. Raises what
     PyTorch raises where it has no oneDNN.
     """
 
@@ -101,7 +91,7 @@ class FusedNetwork:
         self._up_half = layers.upsampling(network.up_half)
         self._decoder = [Block(block, layers) for block in network.decoder]
         self._up_full = layers.upsampling(network.up_full)
-        self._tail_modulation = layers.exact.modulation(network.tail_modulation)
+        self._tail_modulation = layers.modulation(network.tail_modulation, exact=True)
         self._decode_full = layers.convolution(network.decode_full, "relu")
         self._to_rgb = layers.narrow(network.to_rgb)
         self._lock, self._free = Lock(), list[_Maps]()

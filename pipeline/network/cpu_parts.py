@@ -53,12 +53,6 @@ class Layers(Protocol):
     precision: Literal["fp32", "bf16"]
     """That most products are computed in."""
 
-    @property
-    def exact(self) -> Layers:
-        """Those for the condition of full size and what it does to the last features, where rounding shows most. Their
-        features have the same dtype."""
-        ...
-
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolving:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""
         ...
@@ -71,8 +65,9 @@ class Layers(Protocol):
         """A convolution that makes R, G and B, float32."""
         ...
 
-    def modulation(self, modulation: nn.Module) -> Modulating:
-        """Of a PixelModulation: features, condition -> features. Of what stands where there is none: the features."""
+    def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulating:
+        """Of a PixelModulation: features, condition -> features. Of what stands where there is none: the features.
+        exact: with products of the features' own dtype, where rounding shows."""
         ...
 
     def upsampling(self, conv: nn.Module) -> Modulating:
@@ -102,7 +97,7 @@ class Condition:
         assert network.to_full is not None
         trunk = [(conv, "leaky_relu") for conv in network.trunk]
         full = [(network.to_full[0], "leaky_relu"), (network.to_full[1], "none")]
-        self._trunk_and_full = layers.exact.chain([*trunk, *full], [len(trunk) - 1, len(trunk) + len(full) - 1])
+        self._trunk_and_full = layers.chain([*trunk, *full], [len(trunk) - 1, len(trunk) + len(full) - 1])
         heads = (network.to_half, network.to_quarter)
         self._heads = [(layers.convolution(first, "leaky_relu"), layers.convolution(last)) for first, last in heads]
 

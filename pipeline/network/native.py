@@ -56,7 +56,7 @@ class Layer(NamedTuple):
     """A convolution of a chain."""
 
     packed: Packed
-    """By `pack("first", ...)` or `pack("next", ...)`: of as many channels as the layer before has outputs."""
+    """By `pack("layer", ...)`: of as many channels as the layer before has outputs."""
     after: str
     """`none`, `relu` or `leaky_relu`."""
     kept: bool
@@ -71,7 +71,7 @@ class Kernels:
         if library.hdrunet_interface() != INTERFACE:
             raise AttributeError("another version of the package built them")
         self._team, self._library = team, library
-        for name in ("winograd", "first", "next", "narrow"):
+        for name in ("winograd", "layer", "narrow"):
             self._declare(f"packed_{name}", LONG, [LONG] * 3)
             self._declare(
                 f"pack_{name}",
@@ -94,8 +94,8 @@ class Kernels:
         return all(count % _MULTIPLE == 0 and count <= _MOST for count in channels)
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
-        """(N, C, side, side) and (N) float32, as a kernel takes them: `winograd` 3x3, `first` of a chain 1x1 and 3x3,
-        `next` of a chain 1x1, `narrow` 1x1 and 3x3 with three outputs."""
+        """(N, C, side, side) and (N) float32, as a kernel takes them: `winograd` 3x3, `layer` 1x1 and 3x3, `narrow` the
+        same with three outputs."""
         weight, bias = weight.contiguous(), bias.contiguous()
         outputs, channels, side, _ = weight.shape
         shape = channels, side, outputs
@@ -150,9 +150,9 @@ class Kernels:
     def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
         """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w) -> (1, N, h, w) of
         each that is kept."""
-        channels, height, width = _fitting(features, layers[0].packed, "first")
+        channels, height, width = _fitting(features, layers[0].packed, "layer")
         for (before, *_), (packed, *_) in pairwise(layers):
-            _belonging(packed, "next", before.outputs, 1)
+            _belonging(packed, "layer", before.outputs, 1)
         side = layers[0].packed.side
         results = [_empty(layer.packed.outputs, height, width) if layer.kept else None for layer in layers]
         if side == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-INTERFACE = 3
+INTERFACE = 2
 """Of a library that these belong to: hdrunet_interface() of native/kernels.h."""
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 

@@ -31,11 +31,6 @@ class OneDnn:
         self.dtype = dtype
         self.precision: Literal["fp32", "bf16"] = "fp32" if dtype is torch.float32 else "bf16"
 
-    @property
-    def exact(self) -> OneDnn:
-        """The same: a layer's features have its own dtype."""
-        return self
-
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolution:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""
         return _convolution(conv, after, self.dtype)
@@ -48,7 +43,7 @@ class OneDnn:
         """A convolution that makes R, G and B, float32."""
         return _convolution(conv, "none", torch.float32)
 
-    def modulation(self, modulation: nn.Module) -> Modulation:
+    def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulation:
         """A PixelModulation, or what stands where there is none."""
         return Modulation(modulation, self.dtype)
 

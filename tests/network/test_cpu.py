@@ -36,6 +36,7 @@ if (found := own_layers("fp32")) is not None:
     FLOAT32["ours"] = found
 if (found := own_layers("bf16")) is not None:
     BF16["ours bf16"] = found
+ALL = FLOAT32 | BF16
 SIZES = [(1, 1), (3, 5), (8, 8), (37, 50), (4, 131), (66, 2)]
 
 
@@ -79,10 +80,10 @@ def test_tiles_change_nothing(layers: str, name: str, monkeypatch: pytest.Monkey
     assert torch.allclose(network(picture), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*FLOAT32, *BF16])
+@pytest.mark.parametrize("name", ALL)
 def test_tiles_change_nothing_of_the_papers_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """But roundings, where oneDNN takes other code for other sizes and the tiles of our kernels lie elsewhere."""
-    network, picture = FusedNetwork(load_network(), (FLOAT32 | BF16)[name]), torch.rand(1, 3, 61, 75)
+    network, picture = FusedNetwork(load_network(), ALL[name]), torch.rand(1, 3, 61, 75)
     whole = network(picture)
     monkeypatch.setattr(cpu, "_SAMPLES", 1)
     torch.testing.assert_close(network(picture), whole, rtol=0, atol=1e-5 if name in FLOAT32 else 0.01)
@@ -102,6 +103,16 @@ def test_the_bundled_weights_in_bf16(name: str) -> None:
     assert 0.05 < error < (12.0 if name.startswith("onednn") else 6.0)
 
 
+@pytest.mark.skipif("ours bf16" not in BF16, reason="bf16 is not for our kernels here")
+def test_the_last_modulation_is_exact_in_bf16() -> None:
+    """Rounded, it is half of the error."""
+    network, features, condition = load_network(), torch.rand(1, 64, 9, 14), torch.rand(1, 32, 9, 14)
+    features, condition = (each.contiguous(memory_format=torch.channels_last) for each in (features, condition))
+    found = FusedNetwork(network, BF16["ours bf16"])._tail_modulation(features, condition)
+    with torch.no_grad():
+        assert torch.allclose(found, network.tail_modulation(features, condition), atol=1e-5)
+
+
 @pytest.mark.skipif(not cpu_has_bf16(), reason="needs a CPU with bf16")
 @pytest.mark.parametrize("layers", BF16)
 @pytest.mark.parametrize("name", CONFIGS)
@@ -115,9 +126,9 @@ def test_other_networks_in_bf16(name: str, layers: str) -> None:
     assert float((found - expected).abs().max()) < 0.05 * max(1.0, float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("layers", FLOAT32)
+@pytest.mark.parametrize("layers", ALL)
 def test_several_threads_at_once(layers: str) -> None:
-    network = FusedNetwork(a_network(CONFIGS["of our kernels"]), FLOAT32[layers])
+    network = FusedNetwork(a_network(CONFIGS["of our kernels"]), ALL[layers])
     pictures = [torch.rand(1, 3, 20 + index, 33) for index in range(8)]
     expected = [network(picture) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:
@@ -125,10 +136,10 @@ def test_several_threads_at_once(layers: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("layers", FLOAT32)
+@pytest.mark.parametrize("layers", ALL)
 def test_memory_is_kept_for_the_next_picture(layers: str) -> None:
     """And does not show in the results: those of a picture stay as they are when the next one is computed."""
-    network = FusedNetwork(a_network(CONFIGS["of our kernels"]), FLOAT32[layers])
+    network = FusedNetwork(a_network(CONFIGS["of our kernels"]), ALL[layers])
     pictures = [torch.rand(1, 3, *size) for size in ((20, 33), (21, 36), (20, 33), (9, 9), (20, 33))]
     found = [network(picture) for picture in pictures]
     copies, kept = [each.clone() for each in found], network._free

@@ -6,8 +6,8 @@
 
 namespace {
 
-// The first layer sees 1x1 or 3x3 samples of `channels` floats each, the others see one pixel. The first multiplies
-// floats, as it may see a picture, which bfloat16 would round to fewer codes than it has.
+// The first layer sees 1x1 or 3x3 samples of `channels` each, the others see one pixel. Of floats everywhere: bfloat16
+// would round a picture to fewer codes than it has, and the full-size condition to what is seen.
 struct Chain {
   const float *input; // (height + side - 1, width + side - 1, channels)
   long height, width, channels, side;
@@ -19,17 +19,7 @@ long chain_scratch_size(const Chain &chain) {
   long widest = 0;
   for (long index = 0; index < chain.count; ++index)
     if (chain.layers[index].outputs > widest) widest = chain.layers[index].outputs;
-  return 2 * in_floats<Factor>(PIXELS * widest);
-}
-
-// See LayerStep. To `result`, or where that is null as factors to `spare`.
-template <typename Value>
-ALWAYS_INLINE void compute_layer(long count, const Value *left, long step, long side, long pitch, const Layer &layer,
-                                 float *result, Factor *spare) {
-  if (result)
-    in_registers(count, layer.outputs, LayerStep<Value, float>{left, step, side, pitch, layer, result});
-  else
-    in_registers(count, layer.outputs, LayerStep<Value, Factor>{left, step, side, pitch, layer, spare});
+  return 2 * PIXELS * widest;
 }
 
 void compute_chain(const Chain &chain, const Team &team) {
@@ -38,17 +28,14 @@ void compute_chain(const Chain &chain, const Team &team) {
   share(chain.height * across, team, [&](long item, float *scratch) {
     const long y = item / across, x = item % across * PIXELS;
     const long count = chain.width - x < PIXELS ? chain.width - x : PIXELS;
-    const float *image = chain.input + y * pitch + x * chain.channels;
-    const Factor *left = nullptr;
+    const float *left = chain.input + y * pitch + x * chain.channels;
+    long step = chain.channels, side = chain.side;
     for (long index = 0; index < chain.count; ++index) {
       const Layer &layer = chain.layers[index];
-      Factor *spare = reinterpret_cast<Factor *>(scratch + index % 2 * (size / 2));
-      float *result = layer.result ? layer.result + (y * chain.width + x) * layer.outputs : nullptr;
-      if (index == 0)
-        compute_layer(count, image, chain.channels, chain.side, pitch, layer, result, spare);
-      else
-        compute_layer(count, left, layer.inputs, 1, 0, layer, result, spare);
-      left = result ? as_factors(result, count * layer.outputs, spare) : spare;
+      float *spare = scratch + index % 2 * (size / 2);
+      float *result = layer.result ? layer.result + (y * chain.width + x) * layer.outputs : spare;
+      in_registers(count, layer.outputs, LayerStep<float>{left, step, side, pitch, layer, result});
+      left = result, step = layer.outputs, side = 1;
     }
   });
 }

@@ -1,4 +1,5 @@
-// What products multiply: floats, or where a processor has instructions for them bfloat16, two by two. Sums are floats.
+// What most products multiply: floats, or where a processor has instructions for it bfloat16, two by two. Sums are
+// floats.
 #pragma once
 
 #include "lanes.h"
@@ -26,7 +27,9 @@ typedef Factor Halves __attribute__((vector_size(LANES * 2), aligned(2), may_ali
 typedef int Pair __attribute__((aligned(2), may_alias));
 
 ALWAYS_INLINE __m512i load(const Factor *from) { return _mm512_loadu_si512(from); }
-ALWAYS_INLINE void store(Factor *to, Lanes value) { *reinterpret_cast<Halves *>(to) = (Halves)_mm512_cvtneps_pbh(value); }
+ALWAYS_INLINE void store(Factor *to, Lanes value) {
+  *reinterpret_cast<Halves *>(to) = (Halves)_mm512_cvtneps_pbh(value);
+}
 
 // What is less than the least normal float counts as 0 here, before and after.
 ALWAYS_INLINE Lanes multiplied(Lanes sum, const Factor *left, __m512i right) {

@@ -11,21 +11,20 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // As in native_structs.py: a library that was built before a struct or a function changed is not to be called.
-EXPORT long hdrunet_interface() { return 3; }
+EXPORT long hdrunet_interface() { return 2; }
 
 // What a convolution's weights, (outputs, channels, side, side) and (outputs), are packed into.
-#define PACKING(kind, function, type)                                                                                   \
+#define PACKING(kind)                                                                                                  \
   EXPORT long hdrunet_packed_##kind(long channels, long side, long outputs) {                                          \
-    return packed_##function##_size type(channels, side, outputs);                                                     \
+    return packed_##kind##_size(channels, side, outputs);                                                              \
   }                                                                                                                    \
   EXPORT void hdrunet_pack_##kind(const float *weight, const float *bias, long channels, long side, long outputs,     \
                                   float *packed) {                                                                     \
-    pack_##function type(weight, bias, channels, side, outputs, packed);                                               \
+    pack_##kind(weight, bias, channels, side, outputs, packed);                                                        \
   }
-PACKING(winograd, winograd, )
-PACKING(first, layer, <float>)
-PACKING(next, layer, <Factor>)
-PACKING(narrow, narrow, )
+PACKING(winograd)
+PACKING(layer)
+PACKING(narrow)
 
 EXPORT long hdrunet_packed_modulation(long channels, long inputs) { return packed_modulation_size(channels, inputs); }
 EXPORT void hdrunet_pack_modulation(const float *const (*weights)[4], const float *const (*biases)[4], long channels,

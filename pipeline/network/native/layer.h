@@ -11,17 +11,17 @@ enum After : long { NOTHING, RELU, LEAKY_RELU };
 
 struct Layer {
   long inputs, outputs, after;
-  const float *packed; // by pack_layer of the type that the step multiplies
+  const float *packed; // by pack_layer, of what the step multiplies
   float *result;       // (pixels, outputs); null where only the next layer needs it
 };
 
-template <typename Value> long packed_layer_size(long channels, long side, long outputs) {
+template <typename Value = float> long packed_layer_size(long channels, long side, long outputs) {
   return outputs + in_floats<Value>(channels * side * side * outputs);
 }
 
 // (outputs, channels, side, side) and (outputs). Packed: the bias, and the matrix with a row for each channel of each
 // sample.
-template <typename Value>
+template <typename Value = float>
 void pack_layer(const float *weight, const float *bias, long channels, long side, long outputs, float *packed) {
   for (long n = 0; n < outputs; ++n) *packed++ = bias[n];
   const long samples = side * side;
@@ -30,13 +30,13 @@ void pack_layer(const float *weight, const float *bias, long channels, long side
   });
 }
 
-// One layer at `count` pixels of a row. What it sees of a pixel is `side` pieces that are `pitch` apart; those
-// of the next pixel lie `step` further.
-template <typename Value, typename Result> struct LayerStep {
+// One layer at `count` pixels of a row. What it sees of a pixel is `side` pieces that are `pitch` values apart; those
+// of the next pixel lie `step` values further.
+template <typename Value> struct LayerStep {
   const Value *left;
   long step, side, pitch;
   const Layer &layer;
-  Result *result;
+  Value *result;
 
   template <int rows, int vectors> ALWAYS_INLINE void run(long row, long column) const {
     const long outputs = layer.outputs, piece = layer.inputs / side;

@@ -75,7 +75,7 @@ void compute_modulation(const Modulation &m, const Team &team) {
         as_factors(m.condition + y * m.condition_pitch + x * m.inputs, count * m.inputs, spare);
     const float *features = m.features + y * m.features_pitch + x * m.channels;
     float *result = m.result + (y * m.width + x) * m.channels;
-    in_registers(count, first.outputs, LayerStep<Factor, Factor>{condition, m.inputs, 1, 0, first, hidden});
+    in_registers(count, first.outputs, LayerStep<Factor>{condition, m.inputs, 1, 0, first, hidden});
     in_registers(count, m.channels, SecondStep{hidden, features, scale, shift, m.inputs, m.channels, result});
   });
 }

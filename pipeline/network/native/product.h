@@ -1,7 +1,7 @@
 // Few rows times a matrix, with the sums in registers: what all kernels here are made of.
 //
-// A matrix of `depth` x `columns` is packed in panels of a few vectors of columns: panel by panel, and in a panel row by
-// row, or pair of rows by pair of rows with the two of a column side by side.
+// A matrix of `depth` x `columns` is packed in panels of a few vectors of columns: panel by panel, and in a panel row
+// by row; of bfloat16 pair of rows by pair of rows, with the two of a column side by side.
 #pragma once
 
 #include "factors.h"
@@ -30,7 +30,7 @@ template <int rows, int vectors> ALWAYS_INLINE void begin(Lanes (&sums)[rows][ve
   }
 }
 
-// to[row] = sums[row], in rows that are `pitch` floats apart
+// to[row] = sums[row], in rows that are `pitch` values apart
 template <int rows, int vectors, typename Value>
 ALWAYS_INLINE void finish(const Lanes (&sums)[rows][vectors], Value *to, long pitch) {
 #pragma GCC unroll 8
