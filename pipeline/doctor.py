@@ -111,12 +111,12 @@ def _a_frame_on(device: str) -> Finding:
 
 def _kernels() -> Iterator[Finding]:
     from .network.native import load
-    from .network.native_layers import Native, NativeBf16
-    from .network.native_library import BF16, bf16_is_ours
+    from .network.native_layers import Native
+    from .network.native_library import instructions_for_bf16
 
     yield _kernels_of("cpu kernels", lambda: Native(load()))
-    if bf16_is_ours():
-        yield _kernels_of("cpu kernels for bf16", lambda: NativeBf16(load(BF16), load()))
+    if (name := instructions_for_bf16()) is not None:
+        yield _kernels_of("cpu kernels for bf16", lambda: Native(load(name)))
 
 
 def _kernels_of(name: str, make: Callable[[], Layers]) -> Finding:

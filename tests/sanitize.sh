@@ -26,6 +26,8 @@ avx512=(-mavx512f -mavx512bw -mavx512dq -mavx512vl)
 kernels avx2 -mavx2
 kernels avx512 "${avx512[@]}"
 kernels avx512_bf16 "${avx512[@]}" -mavx512bf16
+kernels amx_bf16 "${avx512[@]}" -DEMULATED # sanitizers do not see what AMX's own instructions read
+export HDRUNET_TEST_KERNELS=amx_bf16
 # Python and torch keep much until the end on purpose, so leaks are left to test_memory.py.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work"
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"

@@ -14,7 +14,7 @@ import pytest
 from hdrunet_video.cli import main
 from hdrunet_video.doctor import Finding, _a_frame_on, examine
 from hdrunet_video.network.native import Kernels, kernels
-from hdrunet_video.network.native_library import BF16, bf16_is_ours
+from hdrunet_video.network.native_library import instructions_for_bf16
 from tests.conftest import ffmpeg, ffprobe
 
 
@@ -82,7 +82,7 @@ def of_the_kernels() -> Finding:
 
 
 @pytest.mark.skipif(kernels() is None, reason="the package was installed without a compiler, or for another CPU")
-@pytest.mark.parametrize("kind", ["winograd", "modulate", "chain", "narrow"])
+@pytest.mark.parametrize("kind", ["convolution", "modulate", "chain", "narrow"])
 def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
     assert of_the_kernels().good
@@ -97,7 +97,9 @@ def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "of a 10-bit code: oneDNN's are used" in of_the_kernels().text
 
 
-@pytest.mark.skipif(not bf16_is_ours() or kernels(BF16) is None, reason="bf16 is not for our kernels here")
+@pytest.mark.skipif(
+    (name := instructions_for_bf16()) is None or kernels(name) is None, reason="bf16 is not for our kernels here"
+)
 def test_doctor_tries_the_kernels_for_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
 
@@ -107,8 +109,8 @@ def test_doctor_tries_the_kernels_for_bf16(monkeypatch: pytest.MonkeyPatch) -> N
         return finding
 
     assert found().good
-    right = Kernels.winograd
-    monkeypatch.setattr(Kernels, "winograd", lambda *given, **named: right(*given, **named) * 1.02)
+    right = Kernels.convolution
+    monkeypatch.setattr(Kernels, "convolution", lambda *given, **named: right(*given, **named) * 1.02)
     assert not found().good
     assert "of a 10-bit code: oneDNN's are used" in found().text
 
@@ -119,8 +121,8 @@ def test_doctor_makes_a_frame_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     made = _a_frame_on("cpu")
     assert made.good
     assert (made.name, made.text) == ("cpu kernels", "ours in fp32")
-    right = Kernels.winograd
-    monkeypatch.setattr(Kernels, "winograd", lambda *given, **named: right(*given, **named) * 1.01)
+    right = Kernels.convolution
+    monkeypatch.setattr(Kernels, "convolution", lambda *given, **named: right(*given, **named) * 1.01)
     slower = _a_frame_on("cpu")
     assert not slower.good
     assert slower.optional
@@ -137,13 +139,13 @@ def test_doctor_makes_a_frame_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("native_library.find_spec", lambda name: None, "were not built", "Install a C++17 compiler"),
         ("native_library._PLATFORM", ("none", "such"), "there are none for", "Nothing is to be done"),
-        ("native.INTERFACE", -1, "another version of the package built them", "Install this package again"),
+        ("native_library.INTERFACE", -1, "another version of the package built them", "Install this package again"),
     ],
 )
 def test_doctor_says_why_there_are_no_kernels(
     name: str, value: Any, text: str, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name == "native.INTERFACE" and kernels() is None:
+    if name == "native_library.INTERFACE" and kernels() is None:
         pytest.skip("there are none to be of another version")
     monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
     monkeypatch.setattr("hdrunet_video.network.native_library._PLATFORM", (sys.platform, platform.machine()))

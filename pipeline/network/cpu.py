@@ -21,9 +21,9 @@ from torch import Tensor
 from .check import believed
 from .cpu_parts import Block, Condition, Layers, Weighting
 from .hdrunet import HDRUNet, pad_to_multiple
-from .native import Kernels, kernels
-from .native_layers import Native, NativeBf16
-from .native_library import BF16, bf16_is_ours
+from .native import kernels
+from .native_layers import Native
+from .native_library import instructions_for_bf16
 from .onednn_layers import OneDnn
 from .tiles import Network
 
@@ -45,7 +45,7 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     warning in the log unless the network's configuration is the reason."""
     if network.config.condition and network.config.modulation != "spatial":
         return None
-    if (own := own_layers(precision)) is not None and Kernels.fit(network.config.channels):
+    if (own := own_layers(precision)) is not None and own.fit(network.config):
         otherwise = "the kernels of this package cannot be used on this CPU, going on with oneDNN's"
         made = partial(FusedNetwork, network, own)
         if (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)) is not None:
@@ -57,13 +57,9 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
 
 def own_layers(precision: Literal["fp32", "bf16"]) -> Native | None:
     """Of our kernels for this processor; None where there are none that were built, can be loaded, and have this."""
-    if precision == "bf16" and not bf16_is_ours():
-        return None
-    exact = kernels()
-    if exact is None or precision == "fp32":
-        return None if exact is None else Native(exact)
-    half = kernels(BF16)
-    return None if half is None else NativeBf16(half, exact)
+    name = instructions_for_bf16() if precision == "bf16" else None
+    found = None if precision == "bf16" and name is None else kernels(name)
+    return None if found is None else Native(found)
 
 
 class FusedNetwork:
@@ -80,7 +76,7 @@ class FusedNetwork:
         self._weighting = None if network.weighting is None else Weighting(network.weighting, layers)
         self._condition = None if network.condition is None else Condition(network.condition, layers)
         channels = 0 if network.condition is None else network.config.sft_channels
-        self._conditions = [(channels, size) for size in (4, 2, 1)]
+        self._conditions = [(channels, 4, layers.exact_dtype), *((channels, size, layers.dtype) for size in (2, 1))]
         self._stem = layers.chain([(network.stem, "relu")], [0])
         self._stem_modulation = layers.modulation(network.stem_modulation)
         self._encode_full = layers.convolution(network.encode_full, "relu")
@@ -100,8 +96,9 @@ class FusedNetwork:
     def bytes_per_pixel(self) -> int:
         """Memory of a frame from planes to planes, in bytes, by counting: features of full size, two of half and four
         of quarter size, conditions, `kept`; and as much as two more of half size for what tiles take."""
-        features = self._channels * (1 + 4 / 4 + 4 / 16) + self._conditions[0][0] * (1 + 1 / 4 + 1 / 16)
-        return int(features * self._layers.dtype.itemsize) + 3 * 4 + _ENGINE_BYTES_PER_PIXEL
+        features = self._channels * self._layers.dtype.itemsize * (1 + 4 / 4 + 4 / 16)
+        conditions = sum(channels * dtype.itemsize * size**2 / 16 for channels, size, dtype in self._conditions)
+        return int(features + conditions) + 3 * 4 + _ENGINE_BYTES_PER_PIXEL
 
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> Tensor:
@@ -112,7 +109,8 @@ class FusedNetwork:
         full, half = maps.map("full", n, 4), maps.map("half", n, 2)
         # Lists of one, or empty where nothing is steered by a condition.
         of_full, of_half, of_quarter = (
-            [maps.map(f"condition {size}", channels, size)] if channels else [] for channels, size in self._conditions
+            [maps.map(f"condition {size}", channels, size, dtype)] if channels else []
+            for channels, size, dtype in self._conditions
         )
         maps.in_tiles(self._describe, [image], [kept, full, half, *of_full, *of_half, *of_quarter], 4, 1)
 
@@ -144,7 +142,7 @@ class FusedNetwork:
 
     def _describe(self, image: Tensor) -> list[Tensor]:
         """signal -> weights * signal, features of full and of half size, the conditions."""
-        signal = image.to(self._layers.dtype)
+        signal = image.to(self._layers.exact_dtype)
         kept = image if self._weighting is None else self._weighting(signal, image)
         conditions = [] if self._condition is None else self._condition(signal)
         full = self._stem_modulation(*self._stem(signal), *conditions[:1])
@@ -164,7 +162,7 @@ class FusedNetwork:
 
     def _finish(self, features: Tensor, full: Tensor, kept: Tensor, *condition: Tensor) -> list[Tensor]:
         features = self._tail_modulation(self._up_full(features, full), *condition)
-        return [self._to_rgb.plus(self._decode_full(features).float(), kept)]
+        return [self._to_rgb.plus(self._decode_full(features), kept)]
 
 
 class _Maps:
@@ -177,12 +175,13 @@ class _Maps:
         self.cells: int = max(rows * columns, earlier.cells if earlier else 0)
         """That there is memory for."""
 
-    def map(self, name: str, channels: int, size: int) -> Tensor:
-        """A feature map with size x size samples a cell, with whatever its memory held before."""
+    def map(self, name: str, channels: int, size: int, dtype: torch.dtype | None = None) -> Tensor:
+        """A feature map with size x size samples a cell, of the layers' dtype where no other is given, with whatever
+        its memory held before."""
         height, width = size * self._rows, size * self._columns
         length = height * width * channels
         if name not in self._memory or self._memory[name].numel() < length:
-            self._memory[name] = torch.empty(length, dtype=self._layers.dtype)
+            self._memory[name] = torch.empty(length, dtype=dtype or self._layers.dtype)
         return self._memory[name][:length].view(1, height, width, channels).permute(0, 3, 1, 2)
 
     def in_tiles(

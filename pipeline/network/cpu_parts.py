@@ -30,7 +30,7 @@ class Convolving(Protocol):
 
 
 class Narrowing(Protocol):
-    """A convolution that makes R, G and B, as a layer; float32 all through."""
+    """A convolution that makes R, G and B, as a layer: float32, as what they are joined with."""
 
     def plus(self, features: Tensor, others: Tensor) -> Tensor:
         """conv(features) + others"""
@@ -50,6 +50,8 @@ class Layers(Protocol):
     """Whether the features given to a layer may be a part of a map, whose rows lie apart."""
     dtype: torch.dtype
     """float32 or bfloat16, of all that is not said to be in another."""
+    exact_dtype: torch.dtype
+    """The same or float32, of the picture and of results where rounding shows most."""
     precision: Literal["fp32", "bf16"]
     """That most products are computed in."""
 
@@ -57,17 +59,20 @@ class Layers(Protocol):
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""
         ...
 
-    def chain(self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int]) -> Chaining:
-        """Convolutions one after the other, and which of their results are asked for."""
+    def chain(
+        self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int], exact: Sequence[int] = ()
+    ) -> Chaining:
+        """Convolutions one after the other, and which of their results are asked for. exact: those that are to be of
+        the exact dtype, as what goes in is where the first is 3x3."""
         ...
 
     def narrow(self, conv: nn.Module) -> Narrowing:
-        """A convolution that makes R, G and B, float32."""
+        """A convolution that makes R, G and B."""
         ...
 
     def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulating:
-        """Of a PixelModulation: features, condition -> features. Of what stands where there is none: the features.
-        exact: with products of the features' own dtype, where rounding shows."""
+        """Of a PixelModulation: features, condition, which may be of the exact dtype -> features. Of what stands where
+        there is none: the features. exact: with products of the exact dtype."""
         ...
 
     def upsampling(self, conv: nn.Module) -> Modulating:
@@ -87,7 +92,7 @@ class Weighting:
     def __call__(self, signal: Tensor, image: Tensor) -> Tensor:
         (features,) = self._first(signal)
         (features,) = self._third(self._second(features))
-        return self._to_weights.times(features.float(), image)
+        return self._to_weights.times(features, image)
 
 
 class Condition:
@@ -97,7 +102,8 @@ class Condition:
         assert network.to_full is not None
         trunk = [(conv, "leaky_relu") for conv in network.trunk]
         full = [(network.to_full[0], "leaky_relu"), (network.to_full[1], "none")]
-        self._trunk_and_full = layers.chain([*trunk, *full], [len(trunk) - 1, len(trunk) + len(full) - 1])
+        last = len(trunk) + len(full) - 1
+        self._trunk_and_full = layers.chain([*trunk, *full], [len(trunk) - 1, last], exact=[last])
         heads = (network.to_half, network.to_quarter)
         self._heads = [(layers.convolution(first, "leaky_relu"), layers.convolution(last)) for first, last in heads]
 

@@ -1,7 +1,8 @@
 """Our kernels for the CPU, in C++ (native/): the convolutions and modulations that take most of a frame's time.
 
 setup.py builds them where there is a compiler, as one library for each set of instructions, next to this package. They
-use the threads that torch has. Tensors here are (1, C, h, w), channels_last or a part of such, float32.
+use the threads that torch has. Tensors here are (1, C, h, w), channels_last or a part of such, of the kernels' dtype
+where nothing else is said.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ctypes
 import logging
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,18 +19,18 @@ from torch import Tensor
 
 from ..errors import HdrunetError
 from . import native_structs as structs
-from .native_library import library
-from .native_structs import INTERFACE, LONG, POINTER
+from .native_library import BF16, instructions_for_fp32, library
+from .native_structs import LONG, POINTER
 from .native_team import Team
 
-_MULTIPLE, _MOST = 16, 1024
-"""Of channels: they come in vectors, and the kernels have so many zeros to pad with."""
+_MOST = 1024
+"""Channels: the kernels have so many zeros to pad with."""
 _log = logging.getLogger(__name__)
 _AFTER = {"none": 0, "relu": 1, "leaky_relu": 2}
 
 
 _TASKS = {
-    "winograd": structs.Winograd,
+    "convolution": structs.Convolution,
     "modulation": structs.Modulation,
     "chain": structs.Chain,
     "narrow": structs.Narrow,
@@ -61,41 +62,52 @@ class Layer(NamedTuple):
     """`none`, `relu` or `leaky_relu`."""
     kept: bool
     """Whether its result is asked for."""
+    exact: bool = False
+    """Whether that is to be float32."""
 
 
 class Kernels:
     """The kernels for one set of instructions, from any number of threads."""
 
-    def __init__(self, library: ctypes.CDLL, team: Team) -> None:
-        """Raises AttributeError for a library that is not this version's."""
-        if library.hdrunet_interface() != INTERFACE:
-            raise AttributeError("another version of the package built them")
-        self._team, self._library = team, library
-        for name in ("winograd", "layer", "narrow"):
+    def __init__(self, instructions: str, team: Team) -> None:
+        """Raises what `library` raises."""
+        self._team, self._library = team, library(instructions)
+        self.precision: Literal["fp32", "bf16"] = "bf16" if instructions in BF16 else "fp32"
+        """That most products are computed in."""
+        tiled = instructions == "amx_bf16"
+        self.dtype = torch.bfloat16 if tiled else torch.float32
+        """Of features."""
+        self.multiple = 32 if tiled else 16
+        """That numbers of channels are of."""
+        self._direct = tiled
+        for name in ("convolution", "layer", "narrow"):
             self._declare(f"packed_{name}", LONG, [LONG] * 3)
             self._declare(
                 f"pack_{name}",
                 None,
                 [POINTER, POINTER, LONG, LONG, LONG, POINTER],
             )
-        self._declare("packed_modulation", LONG, [LONG] * 2)
+        self._declare("packed_modulation", LONG, [LONG] * 3)
         self._declare(
             "pack_modulation",
             None,
-            [POINTER * 4, POINTER * 4, LONG, LONG, POINTER],
+            [POINTER * 4, POINTER * 4, LONG, LONG, LONG, POINTER],
         )
         for name, task in _TASKS.items():
             self._declare(f"{name}_scratch", LONG, [ctypes.POINTER(task)])
             self._declare(name, None, [ctypes.POINTER(task), ctypes.POINTER(structs.Team)])
 
-    @staticmethod
-    def fit(*channels: int) -> bool:
-        """Whether there are kernels for these numbers of channels."""
-        return all(count % _MULTIPLE == 0 and count <= _MOST for count in channels)
+    def fit(self, *channels: int) -> bool:
+        """Whether there are kernels for these numbers of channels: they come in vectors."""
+        return all(count % self.multiple == 0 and count <= _MOST for count in channels)
+
+    def convolves(self, side: int, stride: int, after: str) -> bool:
+        """Whether `convolution` has such: those by Winograd's filtering are 3x3, without a stride or a leaky ReLU."""
+        return side in (1, 3) if self._direct else (side, stride) == (3, 1) and after != "leaky_relu"
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
-        """(N, C, side, side) and (N) float32, as a kernel takes them: `winograd` 3x3, `layer` 1x1 and 3x3, `narrow` the
-        same with three outputs."""
+        """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution`, `layer`, or `narrow` with three
+        outputs."""
         weight, bias = weight.contiguous(), bias.contiguous()
         outputs, channels, side, _ = weight.shape
         shape = channels, side, outputs
@@ -104,67 +116,86 @@ class Kernels:
         pack(weight.data_ptr(), bias.data_ptr(), *shape, values.data_ptr())
         return Packed(kernel, *shape, values)
 
-    def winograd(
-        self, features: Tensor, packed: Packed, *, rectify: bool, shuffled: bool = False, added: Tensor | None = None
+    def convolution(
+        self,
+        features: Tensor,
+        packed: Packed,
+        *,
+        after: str = "none",
+        stride: int = 1,
+        shuffled: bool = False,
+        added: Tensor | None = None,
     ) -> Tensor:
-        """3x3, stride 1, padded by zeros: (1, C, h, w) -> (1, N, h, w), where asked for through a ReLU first and then
-        added to. shuffled: (1, N/4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
+        """A convolution, padded by zeros: (1, C, h, w) -> (1, N, h, w), through `relu` or `leaky_relu` where asked for,
+        and then `added` to. Of every other pixel where the stride is 2: (1, N, (h + 1) // 2, (w + 1) // 2).
+
+        shuffled: makes (1, N / 4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
         2x2 samples, one after the other."""
-        channels, height, width = _fitting(features, packed, "winograd")
-        shape = (packed.outputs // 4, 2 * height, 2 * width) if shuffled else (packed.outputs, height, width)
-        features, pitch = _in_rows(features)
-        result = _empty(*shape)
-        added, added_pitch = (None, 0) if added is None else _in_rows(_shaped(added, result))
-        task = structs.Winograd(
-            *(features.data_ptr(), height, width, channels, packed.outputs, packed.address),
+        channels, height, width = _fitting(features, packed, "convolution")
+        made = packed.outputs, -(-height // stride), -(-width // stride)
+        shape = (made[0] // 4, 2 * made[1], 2 * made[2]) if shuffled else made
+        result = _empty(*shape, self.dtype)
+        features, pitch = _in_rows(features, self.dtype)
+        added, added_pitch = (None, 0) if added is None else _in_rows(_shaped(added, result), self.dtype)
+        task = structs.Convolution(
+            *(features.data_ptr(), height, width, channels, packed.outputs, packed.side, stride, packed.address),
             *(None if added is None else added.data_ptr(), result.data_ptr()),
-            *(rectify, shuffled, pitch, added_pitch),
+            *(_AFTER[after], shuffled, pitch, added_pitch),
         )
-        self._run("winograd", task)
+        self._run("convolution", task)
         return result
 
-    def pack_modulation(self, weights: list[Tensor], biases: list[Tensor]) -> Packed:
-        """Weights and biases of scale1, scale2, shift1 and shift2, 1x1 convolutions, as `modulate` takes them."""
+    def pack_modulation(self, weights: list[Tensor], biases: list[Tensor], exact: bool = False) -> Packed:
+        """Weights and biases of scale1, scale2, shift1 and shift2, 1x1 convolutions, as `modulate` takes them. exact:
+        for products of float32, or as good."""
         channels, inputs = weights[1].shape[:2]
-        values = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs), dtype=torch.float32)
+        values = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs, exact), dtype=torch.float32)
         held = [[each.contiguous() for each in tensors] for tensors in (weights, biases)]
         pointers = ((POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
-        self._library.hdrunet_pack_modulation(*pointers, channels, inputs, values.data_ptr())
-        return Packed("modulation", inputs, 1, channels, values)
+        self._library.hdrunet_pack_modulation(*pointers, channels, inputs, exact, values.data_ptr())
+        return Packed("exact modulation" if exact else "modulation", inputs, 1, channels, values)
 
     def modulate(self, features: Tensor, condition: Tensor, packed: Packed) -> Tensor:
         """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
-        (1, N, h, w), (1, S, h, w) -> (1, N, h, w)."""
-        inputs, height, width = _fitting(condition, packed, "modulation")
+        (1, N, h, w), (1, S, h, w), which may be float32 -> (1, N, h, w)."""
+        exact = packed.kernel == "exact modulation"
+        inputs, height, width = _fitting(condition, packed, "exact modulation" if exact else "modulation")
         channels = packed.outputs
         _shaped(features, condition[:, :1].expand(-1, channels, -1, -1))
-        (features, pitch), (condition, condition_pitch) = _in_rows(features), _in_rows(condition)
-        result = _empty(channels, height, width)
+        floats = condition.dtype == torch.float32
+        features, pitch = _in_rows(features, self.dtype)
+        condition, condition_pitch = _in_rows(condition, torch.float32 if floats else self.dtype)
+        result = _empty(channels, height, width, self.dtype)
         task = structs.Modulation(
             *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
-            *(packed.address, result.data_ptr(), pitch, condition_pitch),
+            *(packed.address, result.data_ptr(), pitch, condition_pitch, floats, exact),
         )
         self._run("modulation", task)
         return result
 
     def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
-        """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w) -> (1, N, h, w) of
-        each that is kept."""
+        """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w), float32 where that
+        one is 3x3 -> (1, N, h, w) of each that is kept."""
         channels, height, width = _fitting(features, layers[0].packed, "layer")
         for (before, *_), (packed, *_) in pairwise(layers):
             _belonging(packed, "layer", before.outputs, 1)
         side = layers[0].packed.side
-        results = [_empty(layer.packed.outputs, height, width) if layer.kept else None for layer in layers]
+        results = [
+            _empty(layer.packed.outputs, height, width, torch.float32 if layer.exact else self.dtype)
+            if layer.kept
+            else None
+            for layer in layers
+        ]
         if side == 1:
             height, width = 1, height * width
         else:
             features = F.pad(features, (1, 1, 1, 1))
-        features = _dense(features)
+        features = _dense(features, self.dtype if side == 1 else torch.float32)
         steps = (structs.Layer * len(layers))()
-        for step, (packed, after, _), result in zip(steps, layers, results, strict=True):
+        for step, (packed, after, _, exact), result in zip(steps, layers, results, strict=True):
             step.inputs, step.outputs = packed.channels * packed.side**2, packed.outputs
             step.after, step.packed = _AFTER[after], packed.address
-            step.result = None if result is None else result.data_ptr()
+            step.result, step.floats = None if result is None else result.data_ptr(), exact
         self._run("chain", structs.Chain(features.data_ptr(), height, width, channels, side, steps, len(layers)))
         return [result for result in results if result is not None]
 
@@ -172,10 +203,10 @@ class Kernels:
         self, features: Tensor, packed: Packed, *, added: Tensor | None = None, factors: Tensor | None = None
     ) -> Tensor:
         """A convolution with three outputs, padded by zeros, its result times `factors` plus `added`:
-        (1, C, h, w) -> (1, 3, h, w)."""
+        (1, C, h, w) -> (1, 3, h, w) float32, as these are."""
         channels, height, width = _fitting(features, packed, "narrow")
-        features, result = _dense(features), _empty(3, height, width)
-        others = [None if each is None else _dense(_shaped(each, result)) for each in (added, factors)]
+        features, result = _dense(features, self.dtype), _empty(3, height, width, torch.float32)
+        others = [None if each is None else _dense(_shaped(each, result), torch.float32) for each in (added, factors)]
         pointers = (None if each is None else each.data_ptr() for each in others)
         shape = height, width, channels, packed.side
         self._run("narrow", structs.Narrow(features.data_ptr(), *shape, packed.address, *pointers, result.data_ptr()))
@@ -192,9 +223,9 @@ class Kernels:
 
 
 def load(instructions: str | None = None) -> Kernels:
-    """Those for a set of instructions, by default the best that torch uses here. Raises HdrunetError, with what can be
-    done about it, where there are none; OSError or AttributeError where they are damaged or another version's."""
-    return Kernels(library(instructions), Team())
+    """Those for a set of instructions, by default the best for float32. Raises HdrunetError, with what can be done
+    about it, where there are none; OSError or AttributeError where they are damaged or another version's."""
+    return Kernels(instructions or instructions_for_fp32(), Team())
 
 
 @cache
@@ -211,16 +242,16 @@ def kernels(instructions: str | None = None) -> Kernels | None:
         return None
 
 
-def _empty(channels: int, height: int, width: int) -> Tensor:
-    return torch.empty((1, channels, height, width), dtype=torch.float32, memory_format=torch.channels_last)
+def _empty(channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty((1, channels, height, width), dtype=dtype, memory_format=torch.channels_last)
 
 
-def _in_rows(features: Tensor) -> tuple[Tensor, int]:
-    """The features, whose rows may lie apart as those of a part of a map do, and from where to where: in floats."""
+def _in_rows(features: Tensor, dtype: torch.dtype) -> tuple[Tensor, int]:
+    """The features, whose rows may lie apart as those of a part of a map do, and from where to where: in values."""
     _, channels, height, width = features.shape
     _, between_channels, pitch, between_pixels = features.stride()
-    lies_in_rows = between_channels == 1 and between_pixels == channels and features.dtype == torch.float32
-    return (features, pitch) if lies_in_rows and height > 1 < width else (_dense(features), width * channels)
+    lies_in_rows = between_channels == 1 and between_pixels == channels and features.dtype == dtype
+    return (features, pitch) if lies_in_rows and height > 1 < width else (_dense(features, dtype), width * channels)
 
 
 def _fitting(features: Tensor, packed: Packed, kernel: str) -> tuple[int, int, int]:
@@ -242,7 +273,7 @@ def _shaped(features: Tensor, other: Tensor) -> Tensor:
     return features
 
 
-def _dense(features: Tensor) -> Tensor:
-    if features.dtype != torch.float32:
-        raise TypeError(f"the kernels take float32, not {features.dtype}")
+def _dense(features: Tensor, dtype: torch.dtype) -> Tensor:
+    if features.dtype != dtype:
+        raise TypeError(f"the kernels take {dtype} here, not {features.dtype}")
     return features.contiguous(memory_format=torch.channels_last)

@@ -11,41 +11,49 @@ import torch
 
 from ..errors import HdrunetError
 from ..processor import cpu_flags
+from .native_structs import INTERFACE
 
-NAMES = ("avx512", "avx2")
-"""Of sets of instructions that there are libraries for, the best first."""
-BF16 = "avx512_bf16"
-"""Of those that multiply bfloat16."""
+FP32, BF16 = ("avx512", "avx2"), ("amx_bf16", "avx512_bf16")
+"""Sets of instructions that there are libraries for, the best first: of those that multiply float32, and bfloat16."""
 _PLATFORM = "linux", "x86_64"
 _NOTHING = "Nothing is to be done about it."
 _COMPILER = "Install a C++17 compiler (Debian: apt-get install g++), then this package again: half to 0.8 of the time."
 
 
-def library(instructions: str | None = None) -> ctypes.CDLL:
-    """That for a set of instructions, by default the best which torch uses here (ATEN_CPU_CAPABILITY limits it).
-
-    Raises HdrunetError where there is none, with what can be done about it; OSError where it is damaged.
-    """
-    name = instructions or _of_this_processor()
-    found = find_spec(f"_hdrunet_kernels_{name}")
+def library(instructions: str) -> ctypes.CDLL:
+    """That for a set of instructions. Raises HdrunetError where there is none or the system will not have it, with what
+    can be done about it; OSError or AttributeError where it is damaged or another version's."""
+    found = find_spec(f"_hdrunet_kernels_{instructions}")
     if found is None or found.origin is None:
-        raise HdrunetError(f"those for {name} were not built", _COMPILER)
-    return ctypes.CDLL(found.origin)
+        raise HdrunetError(f"those for {instructions} were not built", _COMPILER)
+    loaded = ctypes.CDLL(found.origin)
+    if loaded.hdrunet_interface() != INTERFACE:
+        raise AttributeError("another version of the package built them")
+    if loaded.hdrunet_prepare() != 0:
+        raise HdrunetError(f"the system does not let this process use {instructions}", _NOTHING)
+    return loaded
 
 
-def bf16_is_ours() -> bool:
-    """Whether products of bfloat16 are for our kernels here. With AMX, which they do not use, they are for oneDNN's."""
-    flags = cpu_flags()
-    widest = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    return widest and BF16 in flags and "amx_bf16" not in flags and (sys.platform, platform.machine()) == _PLATFORM
+def instructions_for_bf16() -> str | None:
+    """The best set of instructions for products of bfloat16 on this processor; None where they are for oneDNN."""
+    if (sys.platform, platform.machine()) != _PLATFORM or not _torch_uses(FP32[0]):
+        return None
+    return next((name for name in BF16 if name in cpu_flags()), None)
 
 
-def _of_this_processor() -> str:
+def instructions_for_fp32() -> str:
+    """The best set of instructions that torch uses here (ATEN_CPU_CAPABILITY limits it). Raises HdrunetError where
+    there are no kernels for it."""
     here = sys.platform, platform.machine()
     if here != _PLATFORM:
         raise HdrunetError(f"there are none for {' '.join(here)}", _NOTHING)
-    capability = torch.backends.cpu.get_cpu_capability()
-    for name in NAMES:
-        if capability.lower().startswith(name):  # a later torch may tell finer sets apart
+    for name in FP32:
+        if _torch_uses(name):
             return name
+    capability = torch.backends.cpu.get_cpu_capability()
     raise HdrunetError(f"there are none for the instructions that torch uses here ({capability})", _NOTHING)
+
+
+def _torch_uses(instructions: str) -> bool:
+    # A later torch may tell finer sets apart.
+    return torch.backends.cpu.get_cpu_capability().lower().startswith(instructions)

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import ctypes
 
-INTERFACE = 2
+INTERFACE = 3
 """Of a library that these belong to: hdrunet_interface() of native/kernels.h."""
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 
 
-class Winograd(ctypes.Structure):
-    """Winograd of native/winograd.h."""
+class Convolution(ctypes.Structure):
+    """Convolution of native/tasks.h."""
 
     _fields_ = (
         ("input", POINTER),
-        *((name, LONG) for name in ("height", "width", "channels", "outputs")),
+        *((name, LONG) for name in ("height", "width", "channels", "outputs", "side", "stride")),
         *((name, POINTER) for name in ("packed", "added", "result")),
-        *((name, LONG) for name in ("rectify", "shuffled", "input_pitch", "added_pitch")),
+        *((name, LONG) for name in ("after", "shuffled", "input_pitch", "added_pitch")),
     )
 
 
 class Modulation(ctypes.Structure):
-    """Modulation of native/modulation.h."""
+    """Modulation of native/tasks.h."""
 
     _fields_ = (
         *((name, POINTER) for name in ("features", "condition")),
         *((name, LONG) for name in ("height", "width", "channels", "inputs")),
         *((name, POINTER) for name in ("packed", "result")),
-        *((name, LONG) for name in ("features_pitch", "condition_pitch")),
+        *((name, LONG) for name in ("features_pitch", "condition_pitch", "floats", "exact")),
     )
 
 
 class Layer(ctypes.Structure):
-    """Layer of native/chain.h."""
+    """Layer of native/tasks.h."""
 
     _fields_ = (
         *((name, LONG) for name in ("inputs", "outputs", "after")),
         *((name, POINTER) for name in ("packed", "result")),
+        ("floats", LONG),
     )
 
 
 class Chain(ctypes.Structure):
-    """Chain of native/chain.h."""
+    """Chain of native/tasks.h."""
 
     _fields_ = (
         ("input", POINTER),
@@ -52,7 +53,7 @@ class Chain(ctypes.Structure):
 
 
 class Narrow(ctypes.Structure):
-    """Narrow of native/narrow.h."""
+    """Narrow of native/tasks.h."""
 
     _fields_ = (
         ("input", POINTER),

@@ -28,20 +28,22 @@ class OneDnn:
     backend, takes_parts = "onednn", False
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+        self.dtype = self.exact_dtype = dtype
         self.precision: Literal["fp32", "bf16"] = "fp32" if dtype is torch.float32 else "bf16"
 
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolution:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""
         return _convolution(conv, after, self.dtype)
 
-    def chain(self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int]) -> Chain:
+    def chain(
+        self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int], exact: Sequence[int] = ()
+    ) -> Chain:
         """Convolutions one after the other, and which of their results are asked for."""
         return Chain([self.convolution(*each) for each in convolutions], kept)
 
-    def narrow(self, conv: nn.Module) -> Convolution:
-        """A convolution that makes R, G and B, float32."""
-        return _convolution(conv, "none", torch.float32)
+    def narrow(self, conv: nn.Module) -> Narrow:
+        """A convolution that makes R, G and B."""
+        return Narrow(_convolution(conv, "none", torch.float32))
 
     def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulation:
         """A PixelModulation, or what stands where there is none."""
@@ -102,6 +104,21 @@ class Chain:
             if index in self._kept:
                 results.append(features)
         return results
+
+
+class Narrow:
+    """A convolution that makes R, G and B, float32."""
+
+    def __init__(self, convolution: Convolution) -> None:
+        self._convolution = convolution
+
+    def plus(self, features: Tensor, others: Tensor) -> Tensor:
+        """conv(features) + others"""
+        return self._convolution.plus(features.float(), others)
+
+    def times(self, features: Tensor, factors: Tensor) -> Tensor:
+        """conv(features) * factors"""
+        return self._convolution.times(features.float(), factors)
 
 
 class Modulation:

@@ -156,7 +156,7 @@ def test_whose_code_it_was(machine: Machine, network: HDRUNet, monkeypatch: pyte
             line.split("|")[1].strip() for line in tables(Results(machine, tuple(rows))).splitlines() if "8x8" in line
         ]
 
-    monkeypatch.setattr("hdrunet_video.network.cpu.kernels", lambda: None)
+    monkeypatch.setattr("hdrunet_video.network.cpu.kernels", lambda name: None)
     assert names() == ["eager fp32", "ours fp32 (onednn)"]
     monkeypatch.setattr("hdrunet_video.network.cpu.fused", lambda network, precision: None)
     assert names() == ["eager fp32", "ours fp32 (pytorch)"]

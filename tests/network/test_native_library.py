@@ -21,11 +21,13 @@ from hdrunet_video.errors import HdrunetError
 from hdrunet_video.network import cpu
 from hdrunet_video.network.cpu import FusedNetwork
 from hdrunet_video.network.forward import place
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.native import Kernels, kernels
-from hdrunet_video.network.native_library import library
+from hdrunet_video.network.native_library import instructions_for_bf16, instructions_for_fp32, library
+from hdrunet_video.network.native_structs import INTERFACE
 from hdrunet_video.network.native_team import Team
 from tests.network import test_native
-from tests.network.test_cpu import CONFIGS, CPU, a_network
+from tests.network.test_cpu import CONFIGS, CPU, OURS_IN_BF16, a_network
 from tests.network.test_native import EXPECTED, FOUND, PLATFORM
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +56,7 @@ def test_finer_names_of_instructions_are_known_by_how_they_begin(monkeypatch: py
     ):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda capability=capability: capability)
         with pytest.raises(HdrunetError, match=said):
-            library()
+            library(instructions_for_fp32())
 
 
 @pytest.mark.skipif(not PLATFORM, reason="torch's OpenMP is another elsewhere")
@@ -98,7 +100,7 @@ def test_a_network_says_whether_it_is_computed_by_them() -> None:
 
 
 def test_without_threads_like_theirs_onednn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hdrunet_video.network.native.ctypes.CDLL", lambda name: object())
+    monkeypatch.setattr("hdrunet_video.network.native_team.ctypes.CDLL", lambda name: object())
     assert kernels.__wrapped__() is None
 
 
@@ -112,36 +114,67 @@ def test_where_they_were_not_built_onednn_goes_on(monkeypatch: pytest.MonkeyPatc
     assert torch.allclose(placed(picture), network(picture), atol=1e-5)
 
 
-@pytest.mark.skipif("avx512_bf16" not in FOUND, reason="needs a processor that multiplies bfloat16 in AVX-512")
-def test_who_computes_in_bf16(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """oneDNN where there is AMX, and where our kernels were not built or are wrong."""
-    network = a_network(CONFIGS["of our kernels"])
-    monkeypatch.setattr("hdrunet_video.network.native_library.cpu_flags", lambda: {"avx512_bf16"})
+@pytest.mark.skipif(not PLATFORM, reason="there are none elsewhere")
+def test_which_kernels_are_for_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMX before AVX-512; what torch is not to use, neither do they."""
+    for capability, flags, expected in (
+        ("AVX512", {"avx512_bf16"}, "avx512_bf16"),
+        ("AVX512", {"avx512_bf16", "amx_bf16"}, "amx_bf16"),
+        ("AVX512_AMX", {"avx512_bf16", "amx_bf16"}, "amx_bf16"),
+        ("AVX512", {"avx512f"}, None),
+        ("AVX2", {"avx512_bf16", "amx_bf16"}, None),
+    ):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda capability=capability: capability)
+        monkeypatch.setattr("hdrunet_video.network.native_library.cpu_flags", lambda flags=flags: flags)
+        assert instructions_for_bf16() == expected
 
-    def whose() -> tuple[str, str]:
+
+@pytest.mark.parametrize("instructions", OURS_IN_BF16)
+def test_who_computes_in_bf16(
+    instructions: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """oneDNN where our kernels were not built, are not for so few channels, or are wrong."""
+    network = a_network(CONFIGS["of all of our kernels"])
+    name = instructions.removeprefix("ours ")
+    monkeypatch.setattr("hdrunet_video.network.cpu.instructions_for_bf16", lambda: name)
+
+    def whose(network: HDRUNet) -> tuple[str, str]:
         placed = place(network, CPU, "bf16")
         return getattr(placed, "backend", ""), getattr(placed, "precision", "")
 
-    assert whose() == ("ours", "bf16")
-    with monkeypatch.context() as patch:
-        patch.setattr("hdrunet_video.network.native_library.cpu_flags", lambda: {"avx512_bf16", "amx_bf16"})
-        assert whose() == ("onednn", "bf16")
+    assert whose(network) == ("ours", "bf16")
+    assert whose(a_network(CONFIGS["of our kernels"])) == ("onednn" if name == "amx_bf16" else "ours", "bf16")
+    assert whose(a_network(CONFIGS["whole"])) == ("onednn", "bf16")
     with monkeypatch.context() as patch:
         patch.setattr(cpu, "kernels", lambda instructions=None: kernels(instructions) if instructions is None else None)
-        assert whose() == ("onednn", "bf16")
+        assert whose(network) == ("onednn", "bf16")
         assert not caplog.text
-    right = Kernels.winograd
-    monkeypatch.setattr(Kernels, "winograd", lambda self, *given, **named: right(self, *given, **named) * 1.2)
-    assert whose() == ("onednn", "bf16")
+    right = Kernels.convolution
+    monkeypatch.setattr(Kernels, "convolution", lambda self, *given, **named: right(self, *given, **named) * 1.2)
+    assert whose(network) == ("onednn", "bf16")
     assert "going on with oneDNN's: it is wrong by" in caplog.text
+
+
+@needs_compiler
+@pytest.mark.skipif(not PLATFORM, reason="they are loaded on Linux and x86-64 only")
+def test_what_the_system_does_not_allow_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux gives AMX's registers on request only."""
+    monkeypatch.syspath_prepend(tmp_path)
+    interface = f"long hdrunet_interface() {{ return {INTERFACE}; }}"
+    source = f'extern "C" {{ {interface} long hdrunet_prepare() {{ return -1; }} }}'
+    built = [*COMPILER, "-shared", "-x", "c++", "-", "-o", str(tmp_path / "_hdrunet_kernels_forbidden.so")]
+    subprocess.run(built, input=source, text=True, check=True)
+    with pytest.raises(HdrunetError, match="the system does not let this process use forbidden"):
+        library("forbidden")
+    assert kernels("forbidden") is None
 
 
 @needs_kernels
 def test_where_they_are_wrong_onednn_goes_on_and_it_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = Kernels.winograd
-    monkeypatch.setattr(Kernels, "winograd", lambda self, *given, **named: right(self, *given, **named) * 1.01)
+    right = Kernels.convolution
+    monkeypatch.setattr(Kernels, "convolution", lambda self, *given, **named: right(self, *given, **named) * 1.01)
     network, picture = a_network(CONFIGS["of our kernels"]), torch.rand(1, 3, 9, 14)
     with caplog.at_level(logging.WARNING):
         placed = place(network, CPU, "fp32")
@@ -161,7 +194,7 @@ def test_each_compiler_makes_kernels_that_are_right(compiler: str, tmp_path: Pat
     folders = ["--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "temp"]
     build = [sys.executable, "setup.py", "-q", "build_ext", *folders]
     subprocess.run(build, cwd=ROOT, env=os.environ | {"CXX": compiler}, check=True)
-    assert len(list((tmp_path / "lib").glob("_hdrunet_kernels_*.so"))) == 3
+    assert len(list((tmp_path / "lib").glob("_hdrunet_kernels_*.so"))) == 4
     path = os.pathsep.join([str(tmp_path / "lib"), os.environ.get("PYTHONPATH", "")])
     test = [sys.executable, "-m", "pytest", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", test_native.__file__]
     done = subprocess.run(test, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)

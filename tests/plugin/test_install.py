@@ -70,6 +70,7 @@ def test_install_and_uninstall(environment: Path, checkout: Path, how: tuple[str
     assert "core.hdrunet of" in said
     if HAS_KERNELS:
         assert {path.stem for path in packages(environment).glob("_hdrunet_kernels_*.so")} == {
+            "_hdrunet_kernels_amx_bf16",
             "_hdrunet_kernels_avx2",
             "_hdrunet_kernels_avx512",
             "_hdrunet_kernels_avx512_bf16",

@@ -1,19 +1,12 @@
-// Convolutions that follow each other pixel by pixel: what lies between them never leaves the first cache.
+// Convolutions that follow each other pixel by pixel: what lies between them never leaves the first cache. Of
+// floats everywhere: bfloat16 would round a picture to fewer codes than it has, and the full-size condition to what is
+// seen.
 #pragma once
 
 #include "layer.h"
 #include "team.h"
 
 namespace {
-
-// The first layer sees 1x1 or 3x3 samples of `channels` each, the others see one pixel. Of floats everywhere: bfloat16
-// would round a picture to fewer codes than it has, and the full-size condition to what is seen.
-struct Chain {
-  const float *input; // (height + side - 1, width + side - 1, channels)
-  long height, width, channels, side;
-  const Layer *layers;
-  long count;
-};
 
 long chain_scratch_size(const Chain &chain) {
   long widest = 0;
@@ -28,12 +21,13 @@ void compute_chain(const Chain &chain, const Team &team) {
   share(chain.height * across, team, [&](long item, float *scratch) {
     const long y = item / across, x = item % across * PIXELS;
     const long count = chain.width - x < PIXELS ? chain.width - x : PIXELS;
-    const float *left = chain.input + y * pitch + x * chain.channels;
+    const float *left = static_cast<const float *>(chain.input) + y * pitch + x * chain.channels;
     long step = chain.channels, side = chain.side;
     for (long index = 0; index < chain.count; ++index) {
       const Layer &layer = chain.layers[index];
       float *spare = scratch + index % 2 * (size / 2);
-      float *result = layer.result ? layer.result + (y * chain.width + x) * layer.outputs : spare;
+      float *kept = static_cast<float *>(layer.result);
+      float *result = kept ? kept + (y * chain.width + x) * layer.outputs : spare;
       in_registers(count, layer.outputs, LayerStep<float>{left, step, side, pitch, layer, result});
       left = result, step = layer.outputs, side = 1;
     }

@@ -17,6 +17,9 @@ ALWAYS_INLINE Lanes multiplied(Lanes sum, const float *left, Lanes right) { retu
 
 inline void round_to(float *to, float value) { *to = value; }
 
+// `count` floats as what is multiplied, in `spare` where they are not already.
+ALWAYS_INLINE const float *as_factors(const float *values, long, float *) { return values; }
+
 #ifdef BFLOAT16
 
 typedef unsigned short Factor; // the upper half of a float
@@ -43,7 +46,6 @@ inline void round_to(Factor *to, float value) {
   *to = lanes[0];
 }
 
-// `count` floats as factors, in `spare` where they are not already.
 ALWAYS_INLINE const Factor *as_factors(const float *values, long count, Factor *spare) {
   for (long index = 0; index < count; index += LANES) store(spare + index, load(values + index));
   return spare;
@@ -52,8 +54,6 @@ ALWAYS_INLINE const Factor *as_factors(const float *values, long count, Factor *
 #else
 
 typedef float Factor;
-
-ALWAYS_INLINE const float *as_factors(const float *values, long, float *) { return values; }
 
 #endif
 

@@ -2,18 +2,11 @@
 #pragma once
 
 #include "product.h"
+#include "tasks.h"
 
 namespace {
 
 constexpr long PIXELS = 48; // of an item of work, at most: what lies between its layers stays in the first cache
-
-enum After : long { NOTHING, RELU, LEAKY_RELU };
-
-struct Layer {
-  long inputs, outputs, after;
-  const float *packed; // by pack_layer, of what the step multiplies
-  float *result;       // (pixels, outputs); null where only the next layer needs it
-};
 
 template <typename Value = float> long packed_layer_size(long channels, long side, long outputs) {
   return outputs + in_floats<Value>(channels * side * side * outputs);

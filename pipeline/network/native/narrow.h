@@ -2,20 +2,12 @@
 #pragma once
 
 #include "lanes.h"
+#include "tasks.h"
 #include "team.h"
 
 namespace {
 
 constexpr int COLOURS = 3, NEIGHBOURS = 4; // 12 sums
-
-// (height, width, channels) -> (height, width, 3), 1x1 or, padded by zeros, 3x3.
-struct Narrow {
-  const float *input;
-  long height, width, channels, side;
-  const float *packed; // by pack_narrow
-  const float *added, *factors; // to and of the result, of its shape; may be null
-  float *result;
-};
 
 long packed_narrow_size(long channels, long side, long) { return COLOURS * (1 + channels * side * side); }
 
@@ -35,13 +27,13 @@ ALWAYS_INLINE float sum(Lanes value) {
 }
 
 template <int pixels> ALWAYS_INLINE void narrow_pixels(const Narrow &n, long y, long x) {
-  static const float nothing[1024] = {};
+  static const Feature nothing[1024] = {};
   const long reach = n.side / 2;
   Lanes sums[pixels][COLOURS] = {};
   const float *weights = n.packed + COLOURS;
   for (long i = y - reach; i <= y + reach; ++i)
     for (long j = x - reach; j <= x + reach; ++j, weights += COLOURS * n.channels) {
-      const float *samples[pixels];
+      const Feature *samples[pixels];
 #pragma GCC unroll 4
       for (int p = 0; p < pixels; ++p) {
         const bool inside = i >= 0 && i < n.height && j + p >= 0 && j + p < n.width;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "product.h"
+#include "tasks.h"
 #include "team.h"
 
 namespace {
@@ -14,18 +15,6 @@ constexpr int STEP = 4, SIDE = 6, PLACES = SIDE * SIDE;
 constexpr long TILES = 24; // of a block: its 36 matrices, and those of the result, stay in the second cache
 constexpr long CHUNK = 64; // output channels that are made at once
 constexpr long SKEW = 16;  // between matrices: at powers of two they would share a few lines of the first cache
-
-// (height, width, channels) -> (height, width, outputs), or (2 height, 2 width, outputs / 4) where it is `shuffled`: of
-// 4 * C outputs, C lie at each of (0, 0), (0, 1), (1, 0), (1, 1), in this order.
-struct Winograd {
-  const float *input;
-  long height, width, channels, outputs;
-  const float *packed; // by pack_winograd
-  const float *added;  // to the result, of its shape; may be null
-  float *result;
-  long rectify, shuffled;        // 0 or 1
-  long input_pitch, added_pitch; // floats from a row to the next
-};
 
 // Columns of B^T d: points 0, NEAR, -NEAR, FAR, -FAR, infinity.
 ALWAYS_INLINE void filter_input(const Lanes (&d)[SIDE], Lanes (&out)[SIDE]) {
@@ -63,12 +52,12 @@ void filter_weights(const double (&w)[3], double (&out)[SIDE]) {
 
 long chunk_of(long outputs) { return outputs % CHUNK ? LANES : CHUNK; }
 
-long packed_winograd_size(long channels, long, long outputs) {
+long packed_convolution_size(long channels, long, long outputs) {
   return outputs + in_floats<Factor>(PLACES * channels * outputs);
 }
 
 // weight: (outputs, channels, 3, 3); bias: (outputs). Packed: the bias; for each chunk of outputs 36 packed matrices.
-void pack_winograd(const float *weight, const float *bias, long channels, long, long outputs, float *packed) {
+void pack_convolution(const float *weight, const float *bias, long channels, long, long outputs, float *packed) {
   for (long n = 0; n < outputs; ++n) *packed++ = bias[n];
   const long chunk = chunk_of(outputs);
   for (long first = 0; first < outputs; first += chunk)
@@ -101,7 +90,7 @@ struct Products {
 
 // A block of tiles of one convolution.
 struct Block {
-  const Winograd &convolution;
+  const Convolution &convolution;
   long across, first, count;
   Factor *inputs;
   float *products;
@@ -111,7 +100,7 @@ struct Block {
 
   void filter_inputs() const {
     static const float nothing[1024] = {};
-    const Winograd &c = convolution;
+    const Convolution &c = convolution;
     for (long tile = 0; tile < count; ++tile) {
       const long top = (first + tile) / across * STEP - 1, left = (first + tile) % across * STEP - 1;
       const float *samples[SIDE][SIDE];
@@ -144,7 +133,7 @@ struct Block {
   }
 
   void multiply(long output, long chunk) const {
-    const Winograd &c = convolution;
+    const Convolution &c = convolution;
     const Factor *packed = reinterpret_cast<const Factor *>(c.packed + c.outputs) + output * PLACES * c.channels;
     for (int place = 0; place < PLACES; ++place) {
       const Products step{inputs + place * input_pitch(), packed + place * c.channels * chunk, c.channels, chunk,
@@ -154,7 +143,7 @@ struct Block {
   }
 
   void filter_products(long output, long chunk) const {
-    const Winograd &c = convolution;
+    const Convolution &c = convolution;
     const long spread = c.shuffled ? 2 : 1, depth = c.shuffled ? c.outputs / 4 : c.outputs;
     for (long tile = 0; tile < count; ++tile) {
       const long top = (first + tile) / across * STEP, left = (first + tile) % across * STEP;
@@ -178,7 +167,7 @@ struct Block {
           for (int j = 0; j < STEP && left + j < c.width; ++j) {
             const long y = (top + i) * spread + place / 2, x = (left + j) * spread + place % 2;
             Lanes value = row[j] + bias;
-            if (c.rectify) value = rectified(value);
+            if (c.after == RELU) value = rectified(value);
             if (c.added) value += load(c.added + y * c.added_pitch + x * depth + plane);
             store(c.result + (y * c.width * spread + x) * depth + plane, value);
           }
@@ -188,11 +177,11 @@ struct Block {
   }
 };
 
-long inputs_size(const Winograd &task) { return in_floats<Factor>(PLACES * (TILES * task.channels + SKEW)); }
+long inputs_size(const Convolution &task) { return in_floats<Factor>(PLACES * (TILES * task.channels + SKEW)); }
 
-long winograd_scratch_size(const Winograd &task) { return inputs_size(task) + PLACES * (TILES * CHUNK + SKEW); }
+long convolution_scratch_size(const Convolution &task) { return inputs_size(task) + PLACES * (TILES * CHUNK + SKEW); }
 
-void compute_winograd(const Winograd &convolution, const Team &team) {
+void compute_convolution(const Convolution &convolution, const Team &team) {
   const long across = (convolution.width + STEP - 1) / STEP, down = (convolution.height + STEP - 1) / STEP;
   const long tiles = across * down;
   share((tiles + TILES - 1) / TILES, team, [&](long item, float *scratch) {

@@ -1,0 +1,65 @@
+// How what an item of work sees lies in scratch: lines of pixels, with zeros around the picture; where the stride is 2,
+// first the even lines and then the odd ones. So the way from an output to the next is the same along a line and at its
+// end, and one product makes as many outputs as it has rows, wherever lines end.
+#pragma once
+
+#include "amx_tiles.h"
+#include "tasks.h"
+
+namespace {
+
+constexpr long WIDE = 64, HIGH = 16; // of an item of work, in outputs, at most
+
+struct Area {
+  const Feature *input;
+  long height, width, channels, side, stride, input_pitch; // of the picture
+  long down, across;                                       // outputs in all
+  long tall, wide;                                         // outputs of an item, at most
+  long rows, columns;                                      // items in all
+  long lines, pitch;                                       // pixels of a line; lines of a kind
+
+  Area(const Feature *input, long height, long width, long channels, long side, long stride, long input_pitch)
+      : input(input), height(height), width(width), channels(channels), side(side), stride(stride),
+        input_pitch(input_pitch) {
+    down = parts_of(height, stride), across = parts_of(width, stride);
+    rows = parts_of(down, HIGH), columns = parts_of(across, WIDE);
+    tall = parts_of(down, rows), wide = parts_of(across, columns);
+    rows = parts_of(down, tall), columns = parts_of(across, wide);
+    lines = parts_of(stride * (tall - 1) + side, stride), pitch = parts_of(stride * (wide - 1) + side, stride) * stride;
+  }
+
+  static long parts_of(long count, long most) { return (count + most - 1) / most; }
+
+  // Pixels; products go on to whole blocks.
+  long size() const { return stride * lines * pitch + stride * BLOCK + side; }
+  long line(long y) const { return (y % stride * lines + y / stride) * pitch; }
+
+  // An item of work: its first output, and how many there are.
+  struct Item {
+    long top, left, height, width;
+  };
+  Item item(long index) const {
+    const long top = index / columns * tall, left = index % columns * wide;
+    return {top, left, down - top < tall ? down - top : tall, across - left < wide ? across - left : wide};
+  }
+
+  void copy(const Item &item, Factor *to) const {
+    const long top = item.top * stride - side / 2, left = item.left * stride - side / 2;
+    const long before = left < 0 ? -left : 0, there = width - left < pitch ? width - left : pitch;
+    for (long y = 0; y < stride * lines; ++y) {
+      Factor *next = to + line(y) * channels;
+      const bool inside = top + y >= 0 && top + y < height;
+      clear(next, (inside ? before : pitch) * channels);
+      if (!inside) continue;
+      const Feature *from = input + (top + y) * input_pitch + (left + before) * channels;
+      for (long k = 0; k < (there - before) * channels; k += BLOCK) copy_both(next + before * channels + k, from + k);
+      clear(next + there * channels, (pitch - there) * channels);
+    }
+  }
+
+  static void clear(Factor *to, long count) {
+    for (long k = 0; k < count; k += BLOCK) store_upper(to + k, Lanes{}, Lanes{});
+  }
+};
+
+} // namespace
