@@ -78,8 +78,7 @@ class FusedNetwork:
         channels = 0 if network.condition is None else network.config.sft_channels
         self._conditions = [(channels, 4, layers.exact_dtype), *((channels, size, layers.dtype) for size in (2, 1))]
         self._stem = layers.chain([(network.stem, "relu")], [0])
-        self._stem_modulation = layers.modulation(network.stem_modulation)
-        self._encode_full = layers.convolution(network.encode_full, "relu")
+        self._encode_full = layers.modulated(network.stem_modulation, network.encode_full, "relu")
         self._down_half = layers.convolution(network.down_half, "relu")
         self._encoder = [Block(block, layers) for block in network.encoder]
         self._down_quarter = layers.convolution(network.down_quarter, "relu")
@@ -87,8 +86,7 @@ class FusedNetwork:
         self._up_half = layers.upsampling(network.up_half)
         self._decoder = [Block(block, layers) for block in network.decoder]
         self._up_full = layers.upsampling(network.up_full)
-        self._tail_modulation = layers.modulation(network.tail_modulation, exact=True)
-        self._decode_full = layers.convolution(network.decode_full, "relu")
+        self._decode_full = layers.modulated(network.tail_modulation, network.decode_full, "relu", exact=True)
         self._to_rgb = layers.narrow(network.to_rgb)
         self._lock, self._free = Lock(), list[_Maps]()
 
@@ -145,8 +143,7 @@ class FusedNetwork:
         signal = image.to(self._layers.exact_dtype)
         kept = image if self._weighting is None else self._weighting(signal, image)
         conditions = [] if self._condition is None else self._condition(signal)
-        full = self._stem_modulation(*self._stem(signal), *conditions[:1])
-        full = self._encode_full(full)
+        full = self._encode_full(*self._stem(signal), *conditions[:1])
         return [kept, full, self._down_half(full), *conditions]
 
     def _encode(self, half: Tensor, *condition: Tensor) -> list[Tensor]:
@@ -161,8 +158,8 @@ class FusedNetwork:
         return [features]
 
     def _finish(self, features: Tensor, full: Tensor, kept: Tensor, *condition: Tensor) -> list[Tensor]:
-        features = self._tail_modulation(self._up_full(features, full), *condition)
-        return [self._to_rgb.plus(self._decode_full(features), kept)]
+        features = self._decode_full(self._up_full(features, full), *condition)
+        return [self._to_rgb.plus(features, kept)]
 
 
 class _Maps:

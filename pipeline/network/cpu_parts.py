@@ -29,6 +29,31 @@ class Convolving(Protocol):
         ...
 
 
+class ConvolvingModulated(Protocol):
+    """A modulation and a convolution of what it makes. The condition may be of the exact dtype; there is none where
+    nothing is modulated."""
+
+    def __call__(self, features: Tensor, *condition: Tensor) -> Tensor: ...
+
+    def plus(self, features: Tensor, others: Tensor, *condition: Tensor) -> Tensor:
+        """The same + others."""
+        ...
+
+
+class Modulated:
+    """One after the other."""
+
+    def __init__(self, modulation: Modulating, convolution: Convolving) -> None:
+        self._modulation, self._convolution = modulation, convolution
+
+    def __call__(self, features: Tensor, *condition: Tensor) -> Tensor:
+        return self._convolution(self._modulation(features, *condition))
+
+    def plus(self, features: Tensor, others: Tensor, *condition: Tensor) -> Tensor:
+        """The same + others"""
+        return self._convolution.plus(self._modulation(features, *condition), others)
+
+
 class Narrowing(Protocol):
     """A convolution that makes R, G and B, as a layer: float32, as what they are joined with."""
 
@@ -70,9 +95,11 @@ class Layers(Protocol):
         """A convolution that makes R, G and B."""
         ...
 
-    def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulating:
-        """Of a PixelModulation: features, condition, which may be of the exact dtype -> features. Of what stands where
-        there is none: the features. exact: with products of the exact dtype."""
+    def modulated(
+        self, modulation: nn.Module, conv: nn.Module, after: str = "none", exact: bool = False
+    ) -> ConvolvingModulated:
+        """A convolution as above, of stride 1, of what a PixelModulation, or what stands where there is none, makes of
+        features. exact: with products of the exact dtype in the modulation."""
         ...
 
     def upsampling(self, conv: nn.Module) -> Modulating:
@@ -117,10 +144,9 @@ class Block:
 
     def __init__(self, block: nn.Module, layers: Layers) -> None:
         assert isinstance(block, ResidualBlock)
-        self._modulation1 = layers.modulation(block.modulation1)
-        self._conv1 = layers.convolution(block.conv1, "relu")
-        self._modulation2, self._conv2 = layers.modulation(block.modulation2), layers.convolution(block.conv2)
+        self._first = layers.modulated(block.modulation1, block.conv1, "relu")
+        self._second = layers.modulated(block.modulation2, block.conv2)
 
     def __call__(self, features: Tensor, *condition: Tensor) -> list[Tensor]:
-        residual = self._conv1(self._modulation1(features, *condition))
-        return [self._conv2.plus(self._modulation2(residual, *condition), features)]
+        residual = self._first(features, *condition)
+        return [self._second.plus(residual, features, *condition)]

@@ -22,6 +22,7 @@ from . import native_structs as structs
 from .native_library import BF16, instructions_for_fp32, library
 from .native_structs import LONG, POINTER
 from .native_team import Team
+from .native_tensors import Packed, belonging, dense, empty, fitting, in_rows, shaped
 
 _MOST = 1024
 """Channels: the kernels have so many zeros to pad with."""
@@ -36,21 +37,6 @@ _TASKS = {
     "narrow": structs.Narrow,
 }
 """hdrunet_* and hdrunet_*_scratch of native/kernels.h."""
-
-
-class Packed(NamedTuple):
-    """Weights as a kernel takes them."""
-
-    kernel: str
-    channels: int
-    side: int
-    outputs: int
-    values: Tensor
-
-    @property
-    def address(self) -> int:
-        """Of the values."""
-        return self.values.data_ptr()
 
 
 class Layer(NamedTuple):
@@ -74,12 +60,12 @@ class Kernels:
         self._team, self._library = team, library(instructions)
         self.precision: Literal["fp32", "bf16"] = "bf16" if instructions in BF16 else "fp32"
         """That most products are computed in."""
-        tiled = instructions == "amx_bf16"
-        self.dtype = torch.bfloat16 if tiled else torch.float32
+        self.tiled = instructions == "amx_bf16"
+        """Whether they multiply tiles of bfloat16."""
+        self.dtype = torch.bfloat16 if self.tiled else torch.float32
         """Of features."""
-        self.multiple = 32 if tiled else 16
+        self.multiple = 32 if self.tiled else 16
         """That numbers of channels are of."""
-        self._direct = tiled
         for name in ("convolution", "layer", "narrow"):
             self._declare(f"packed_{name}", LONG, [LONG] * 3)
             self._declare(
@@ -103,7 +89,7 @@ class Kernels:
 
     def convolves(self, side: int, stride: int, after: str) -> bool:
         """Whether `convolution` has such: those by Winograd's filtering are 3x3, without a stride or a leaky ReLU."""
-        return side in (1, 3) if self._direct else (side, stride) == (3, 1) and after != "leaky_relu"
+        return side in (1, 3) if self.tiled else (side, stride) == (3, 1) and after != "leaky_relu"
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
         """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution`, `layer`, or `narrow` with three
@@ -125,23 +111,32 @@ class Kernels:
         stride: int = 1,
         shuffled: bool = False,
         added: Tensor | None = None,
+        modulated: tuple[Tensor, Packed] | None = None,
     ) -> Tensor:
         """A convolution, padded by zeros: (1, C, h, w) -> (1, N, h, w), through `relu` or `leaky_relu` where asked for,
         and then `added` to. Of every other pixel where the stride is 2: (1, N, (h + 1) // 2, (w + 1) // 2).
 
+        modulated: condition and weights of a modulation of the features, as `modulate` takes them, that is done on the
+        way where these kernels are `tiled` and the stride is 1.
+
         shuffled: makes (1, N / 4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
         2x2 samples, one after the other."""
-        channels, height, width = _fitting(features, packed, "convolution")
+        channels, height, width = fitting(features, packed, "convolution")
         made = packed.outputs, -(-height // stride), -(-width // stride)
         shape = (made[0] // 4, 2 * made[1], 2 * made[2]) if shuffled else made
-        result = _empty(*shape, self.dtype)
-        features, pitch = _in_rows(features, self.dtype)
-        added, added_pitch = (None, 0) if added is None else _in_rows(_shaped(added, result), self.dtype)
+        result = empty(*shape, self.dtype)
+        features, pitch = in_rows(features, self.dtype)
+        added, added_pitch = (None, 0) if added is None else in_rows(shaped(added, result), self.dtype)
         task = structs.Convolution(
             *(features.data_ptr(), height, width, channels, packed.outputs, packed.side, stride, packed.address),
             *(None if added is None else added.data_ptr(), result.data_ptr()),
             *(_AFTER[after], shuffled, pitch, added_pitch),
         )
+        if modulated is not None:
+            assert self.tiled
+            assert stride == 1
+            steering, _held = self._modulation(features, *modulated)
+            task.modulation = ctypes.pointer(steering)
         self._run("convolution", task)
         return result
 
@@ -158,30 +153,38 @@ class Kernels:
     def modulate(self, features: Tensor, condition: Tensor, packed: Packed) -> Tensor:
         """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
         (1, N, h, w), (1, S, h, w), which may be float32 -> (1, N, h, w)."""
-        exact = packed.kernel == "exact modulation"
-        inputs, height, width = _fitting(condition, packed, "exact modulation" if exact else "modulation")
-        channels = packed.outputs
-        _shaped(features, condition[:, :1].expand(-1, channels, -1, -1))
-        floats = condition.dtype == torch.float32
-        features, pitch = _in_rows(features, self.dtype)
-        condition, condition_pitch = _in_rows(condition, torch.float32 if floats else self.dtype)
-        result = _empty(channels, height, width, self.dtype)
-        task = structs.Modulation(
-            *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
-            *(packed.address, result.data_ptr(), pitch, condition_pitch, floats, exact),
-        )
+        task, (features, _) = self._modulation(features, condition, packed)
+        result = empty(packed.outputs, task.height, task.width, self.dtype)
+        task.result = result.data_ptr()
         self._run("modulation", task)
         return result
 
+    def _modulation(
+        self, features: Tensor, condition: Tensor, packed: Packed
+    ) -> tuple[structs.Modulation, tuple[Tensor, Tensor]]:
+        """And what holds its memory."""
+        exact = packed.kernel == "exact modulation"
+        inputs, height, width = fitting(condition, packed, "exact modulation" if exact else "modulation")
+        channels = packed.outputs
+        shaped(features, condition[:, :1].expand(-1, channels, -1, -1))
+        floats = condition.dtype == torch.float32
+        features, pitch = in_rows(features, self.dtype)
+        condition, condition_pitch = in_rows(condition, torch.float32 if floats else self.dtype)
+        task = structs.Modulation(
+            *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
+            *(packed.address, None, pitch, condition_pitch, floats, exact),
+        )
+        return task, (features, condition)
+
     def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
-        """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w), float32 where that
-        one is 3x3 -> (1, N, h, w) of each that is kept."""
-        channels, height, width = _fitting(features, layers[0].packed, "layer")
+        """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w) float32 -> of each
+        that is kept (1, N, h, w)."""
+        channels, height, width = fitting(features, layers[0].packed, "layer")
         for (before, *_), (packed, *_) in pairwise(layers):
-            _belonging(packed, "layer", before.outputs, 1)
+            belonging(packed, "layer", before.outputs, 1)
         side = layers[0].packed.side
         results = [
-            _empty(layer.packed.outputs, height, width, torch.float32 if layer.exact else self.dtype)
+            empty(layer.packed.outputs, height, width, torch.float32 if layer.exact else self.dtype)
             if layer.kept
             else None
             for layer in layers
@@ -190,7 +193,7 @@ class Kernels:
             height, width = 1, height * width
         else:
             features = F.pad(features, (1, 1, 1, 1))
-        features = _dense(features, self.dtype if side == 1 else torch.float32)
+        features = dense(features, torch.float32)
         steps = (structs.Layer * len(layers))()
         for step, (packed, after, _, exact), result in zip(steps, layers, results, strict=True):
             step.inputs, step.outputs = packed.channels * packed.side**2, packed.outputs
@@ -204,9 +207,9 @@ class Kernels:
     ) -> Tensor:
         """A convolution with three outputs, padded by zeros, its result times `factors` plus `added`:
         (1, C, h, w) -> (1, 3, h, w) float32, as these are."""
-        channels, height, width = _fitting(features, packed, "narrow")
-        features, result = _dense(features, self.dtype), _empty(3, height, width, torch.float32)
-        others = [None if each is None else _dense(_shaped(each, result), torch.float32) for each in (added, factors)]
+        channels, height, width = fitting(features, packed, "narrow")
+        features, result = dense(features, self.dtype), empty(3, height, width, torch.float32)
+        others = [None if each is None else dense(shaped(each, result), torch.float32) for each in (added, factors)]
         pointers = (None if each is None else each.data_ptr() for each in others)
         shape = height, width, channels, packed.side
         self._run("narrow", structs.Narrow(features.data_ptr(), *shape, packed.address, *pointers, result.data_ptr()))
@@ -240,40 +243,3 @@ def kernels(instructions: str | None = None) -> Kernels | None:
             "the kernels of this package cannot be loaded, going on with oneDNN's: %s; install it again", error
         )
         return None
-
-
-def _empty(channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty((1, channels, height, width), dtype=dtype, memory_format=torch.channels_last)
-
-
-def _in_rows(features: Tensor, dtype: torch.dtype) -> tuple[Tensor, int]:
-    """The features, whose rows may lie apart as those of a part of a map do, and from where to where: in values."""
-    _, channels, height, width = features.shape
-    _, between_channels, pitch, between_pixels = features.stride()
-    lies_in_rows = between_channels == 1 and between_pixels == channels and features.dtype == dtype
-    return (features, pitch) if lies_in_rows and height > 1 < width else (_dense(features, dtype), width * channels)
-
-
-def _fitting(features: Tensor, packed: Packed, kernel: str) -> tuple[int, int, int]:
-    """(channels, height, width) of (1, C, h, w): features that these weights are for."""
-    _, channels, height, width = features.shape
-    _belonging(packed, kernel, channels, packed.side)
-    return channels, height, width
-
-
-def _belonging(packed: Packed, kernel: str, channels: int, side: int) -> None:
-    found, expected = packed[:3], (kernel, channels, side)
-    if found != expected:
-        raise ValueError(f"weights for {found}, kernel, channels and side, where those for {expected} belong")
-
-
-def _shaped(features: Tensor, other: Tensor) -> Tensor:
-    if features.shape != other.shape:
-        raise ValueError(f"a tensor of {tuple(features.shape)} where one of {tuple(other.shape)} belongs")
-    return features
-
-
-def _dense(features: Tensor, dtype: torch.dtype) -> Tensor:
-    if features.dtype != dtype:
-        raise TypeError(f"the kernels take {dtype} here, not {features.dtype}")
-    return features.contiguous(memory_format=torch.channels_last)

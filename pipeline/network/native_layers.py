@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 
 from . import onednn_layers
 from .config import HDRUNetConfig
-from .cpu_parts import Chaining, Convolving, Modulating, Narrowing
+from .cpu_parts import Chaining, Convolving, ConvolvingModulated, Modulated, Modulating, Narrowing
 from .hdrunet import PixelModulation
 from .native import Kernels, Layer
+from .native_tensors import Packed
 from .onednn_layers import OneDnn, modulation_weights, weights_by_place, weights_of
 
 
@@ -52,6 +54,8 @@ class Native:
         convs = [conv for conv, _ in convolutions]
         pixels = all(isinstance(conv, nn.Conv2d) and conv.stride == (1, 1) for conv in convs)
         chained = all(weights_of(conv)[0].shape[-1] == 1 for _, conv in pairwise(convs))
+        if self._kernels.tiled and weights_of(convs[0])[0].shape[-1] == 1:  # of features, which are rounded already
+            return onednn_layers.Chain([self.convolution(*each) for each in convolutions], kept)
         if pixels and chained and self._kernels.fit(*(len(weights_of(conv)[1]) for conv in convs)):
             return Chain(convolutions, kept, exact, self._kernels)
         return self._others.chain(convolutions, kept)
@@ -60,6 +64,15 @@ class Native:
         """A convolution that makes R, G and B."""
         assert isinstance(conv, nn.Conv2d)
         return Narrow(conv, self._kernels) if self._kernels.fit(conv.in_channels) else self._others.narrow(conv)
+
+    def modulated(
+        self, modulation: nn.Module, conv: nn.Module, after: str = "none", exact: bool = False
+    ) -> ConvolvingModulated:
+        """A modulation, or what stands where there is none, and a convolution."""
+        convolution, steering = self.convolution(conv, after), self.modulation(modulation, exact)
+        if self._kernels.tiled and isinstance(convolution, Convolution) and isinstance(steering, Modulation):
+            return ModulatedConvolution(convolution, steering)
+        return Modulated(steering, convolution)
 
     def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulating:
         """A PixelModulation, or what stands where there is none."""
@@ -92,18 +105,38 @@ class Rounded:
 
 
 class Convolution:
-    """A convolution, and a ReLU where it is rectified."""
+    """A convolution, and what follows it."""
 
     def __init__(self, conv: nn.Conv2d, after: str, kernels: Kernels) -> None:
-        self._packed, self._kernels = kernels.pack("convolution", *weights_of(conv)), kernels
-        self._after, self._stride = after, conv.stride[0]
+        self._compute = partial(
+            kernels.convolution,
+            packed=kernels.pack("convolution", *weights_of(conv)),
+            after=after,
+            stride=conv.stride[0],
+        )
 
-    def __call__(self, features: Tensor) -> Tensor:
-        return self._kernels.convolution(features, self._packed, after=self._after, stride=self._stride)
+    def __call__(
+        self, features: Tensor, others: Tensor | None = None, modulated: tuple[Tensor, Packed] | None = None
+    ) -> Tensor:
+        return self._compute(features, added=others, modulated=modulated)
 
     def plus(self, features: Tensor, others: Tensor) -> Tensor:
         """conv(features) + others"""
-        return self._kernels.convolution(features, self._packed, after=self._after, stride=self._stride, added=others)
+        return self(features, others)
+
+
+class ModulatedConvolution:
+    """A modulation and a convolution in one go."""
+
+    def __init__(self, convolution: Convolution, modulation: Modulation) -> None:
+        self._convolution, self._packed = convolution, modulation.packed
+
+    def __call__(self, features: Tensor, *condition: Tensor) -> Tensor:
+        return self._convolution(features, None, (condition[0], self._packed))
+
+    def plus(self, features: Tensor, others: Tensor, *condition: Tensor) -> Tensor:
+        """The same + others"""
+        return self._convolution(features, others, (condition[0], self._packed))
 
 
 class Chain:
@@ -145,10 +178,10 @@ class Modulation:
     """features, condition -> features * (scale + 1) + shift"""
 
     def __init__(self, modulation: PixelModulation, exact: bool, kernels: Kernels) -> None:
-        self._packed, self._kernels = kernels.pack_modulation(*modulation_weights(modulation), exact), kernels
+        self.packed, self._kernels = kernels.pack_modulation(*modulation_weights(modulation), exact), kernels
 
     def __call__(self, features: Tensor, condition: Tensor) -> Tensor:
-        return self._kernels.modulate(features, condition, self._packed)
+        return self._kernels.modulate(features, condition, self.packed)
 
 
 class Upsampling:

@@ -9,17 +9,6 @@ INTERFACE = 3
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 
 
-class Convolution(ctypes.Structure):
-    """Convolution of native/tasks.h."""
-
-    _fields_ = (
-        ("input", POINTER),
-        *((name, LONG) for name in ("height", "width", "channels", "outputs", "side", "stride")),
-        *((name, POINTER) for name in ("packed", "added", "result")),
-        *((name, LONG) for name in ("after", "shuffled", "input_pitch", "added_pitch")),
-    )
-
-
 class Modulation(ctypes.Structure):
     """Modulation of native/tasks.h."""
 
@@ -28,6 +17,18 @@ class Modulation(ctypes.Structure):
         *((name, LONG) for name in ("height", "width", "channels", "inputs")),
         *((name, POINTER) for name in ("packed", "result")),
         *((name, LONG) for name in ("features_pitch", "condition_pitch", "floats", "exact")),
+    )
+
+
+class Convolution(ctypes.Structure):
+    """Convolution of native/tasks.h."""
+
+    _fields_ = (
+        ("input", POINTER),
+        *((name, LONG) for name in ("height", "width", "channels", "outputs", "side", "stride")),
+        *((name, POINTER) for name in ("packed", "added", "result")),
+        *((name, LONG) for name in ("after", "shuffled", "input_pitch", "added_pitch")),
+        ("modulation", ctypes.POINTER(Modulation)),
     )
 
 

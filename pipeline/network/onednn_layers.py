@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .cpu_parts import Convolving, ConvolvingModulated, Modulated
 from .hdrunet import PixelModulation
 
 _ops: Any = torch.ops.mkldnn
@@ -45,7 +46,13 @@ class OneDnn:
         """A convolution that makes R, G and B."""
         return Narrow(_convolution(conv, "none", torch.float32))
 
-    def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulation:
+    def modulated(
+        self, modulation: nn.Module, conv: nn.Module, after: str = "none", exact: bool = False
+    ) -> ConvolvingModulated:
+        """A modulation, or what stands where there is none, and a convolution."""
+        return Modulated(self.modulation(modulation), self.convolution(conv, after))
+
+    def modulation(self, modulation: nn.Module) -> Modulation:
         """A PixelModulation, or what stands where there is none."""
         return Modulation(modulation, self.dtype)
 
@@ -94,7 +101,7 @@ class Convolution:
 class Chain:
     """Convolutions that follow each other: features -> the results that are kept."""
 
-    def __init__(self, convolutions: list[Convolution], kept: Sequence[int]) -> None:
+    def __init__(self, convolutions: Sequence[Convolving], kept: Sequence[int]) -> None:
         self._convolutions, self._kept = convolutions, kept
 
     def __call__(self, features: Tensor) -> list[Tensor]:

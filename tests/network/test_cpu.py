@@ -110,7 +110,7 @@ def test_the_last_modulation_is_exact_in_bf16(layers: str) -> None:
     network, features, condition = load_network(), torch.rand(1, 64, 9, 14), torch.rand(1, 32, 9, 14)
     features, condition = (each.contiguous(memory_format=torch.channels_last) for each in (features, condition))
     features = features.to(OURS_IN_BF16[layers].dtype)
-    found = FusedNetwork(network, BF16[layers])._tail_modulation(features, condition)
+    found = OURS_IN_BF16[layers].modulation(network.tail_modulation, exact=True)(features, condition)
     expected = network.tail_modulation(features.float(), condition)
     step = 2**-8 if found.dtype == torch.bfloat16 else 0
     assert bool(((found - expected).abs() <= expected.abs() * step + 2e-5).all())

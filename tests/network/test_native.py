@@ -121,11 +121,9 @@ def test_a_convolution_that_is_shuffled(size: tuple[int, int], count: int, instr
     inputs=st.integers(1, 20),
 )
 def test_a_chain(instructions: str, height: int, width: int, side: int, counts: list[int], inputs: int) -> None:
-    """Of a picture, or of features at single pixels."""
     torch.manual_seed(height)
     own, layers, expected = FOUND[instructions], [], []
-    inputs *= own.multiple if side == 1 else 1
-    image = of(own, inputs, height, width) if side == 1 else features(inputs, height, width)
+    image = features(inputs, height, width)
     result = image.double()
     for index, outputs in enumerate(own.multiple * count for count in counts):
         weight, bias = torch.randn(outputs, inputs, side, side) / (side * side * inputs) ** 0.5, torch.randn(outputs)
@@ -306,9 +304,9 @@ def test_weights_of_other_channels_are_refused(instructions: str) -> None:
         lambda: own.convolution(narrow, layer, after="relu"),
         lambda: own.narrow(wide, packed("narrow", n, 3)),
         lambda: own.narrow(wide, packed("narrow", n, 3, 3)),
-        lambda: own.chain(wide, layers(layer)),
-        lambda: own.chain(narrow, layers(layer, packed("layer", 4 * n, n))),
-        lambda: own.chain(narrow, layers(layer, packed("layer", n, n, 3))),
+        lambda: own.chain(wide.float(), layers(layer)),
+        lambda: own.chain(narrow.float(), layers(layer, packed("layer", 4 * n, n))),
+        lambda: own.chain(narrow.float(), layers(layer, packed("layer", n, n, 3))),
         lambda: own.modulate(narrow, wide, modulation),
         lambda: own.modulate(wide, narrow, modulation),
         lambda: own.modulate(narrow, narrow, layer),

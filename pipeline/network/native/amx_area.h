@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr long WIDE = 64, HIGH = 16; // of an item of work, in outputs, at most
+constexpr long WIDE = 62, HIGH = 16; // of an item of work, in outputs, at most; with what they see whole blocks
 
 struct Area {
   const Feature *input;
@@ -43,18 +43,36 @@ struct Area {
     return {top, left, down - top < tall ? down - top : tall, across - left < wide ? across - left : wide};
   }
 
-  void copy(const Item &item, Factor *to) const {
+  // What an item sees of the picture: rows and columns, the first of them, and how far in the lines they lie.
+  struct Seen {
+    long top, left, height, width, above, before;
+  };
+  Seen seen(const Item &item) const {
     const long top = item.top * stride - side / 2, left = item.left * stride - side / 2;
-    const long before = left < 0 ? -left : 0, there = width - left < pitch ? width - left : pitch;
+    const long above = top < 0 ? -top : 0, before = left < 0 ? -left : 0;
+    const long below = height - top < stride * lines ? height - top : stride * lines;
+    const long behind = width - left < pitch ? width - left : pitch;
+    return {top + above, left + before, below - above, behind - before, above, before};
+  }
+
+  // fill(y, to): row y of what is seen.
+  template <typename Fill> void fill(const Seen &seen, Factor *to, const Fill &fill) const {
     for (long y = 0; y < stride * lines; ++y) {
       Factor *next = to + line(y) * channels;
-      const bool inside = top + y >= 0 && top + y < height;
-      clear(next, (inside ? before : pitch) * channels);
+      const bool inside = y >= seen.above && y < seen.above + seen.height;
+      clear(next, (inside ? seen.before : pitch) * channels);
       if (!inside) continue;
-      const Feature *from = input + (top + y) * input_pitch + (left + before) * channels;
-      for (long k = 0; k < (there - before) * channels; k += BLOCK) copy_both(next + before * channels + k, from + k);
-      clear(next + there * channels, (pitch - there) * channels);
+      fill(y - seen.above, next + seen.before * channels);
+      clear(next + (seen.before + seen.width) * channels, (pitch - seen.before - seen.width) * channels);
     }
+  }
+
+  void copy(const Item &item, Factor *to) const {
+    const Seen part = seen(item);
+    fill(part, to, [&](long y, Factor *next) {
+      const Feature *from = input + (part.top + y) * input_pitch + part.left * channels;
+      for (long k = 0; k < part.width * channels; k += BLOCK) copy_both(next + k, from + k);
+    });
   }
 
   static void clear(Factor *to, long count) {

@@ -76,10 +76,8 @@ void finish(const Layer &layer, const float *sums, long first, long count, Facto
   float *floats = kept && layer.floats ? static_cast<float *>(layer.result) + first * columns : nullptr;
   Feature *features = kept && !layer.floats ? static_cast<Feature *>(layer.result) + first * columns : nullptr;
   for (long n = 0; n < columns; n += BLOCK) {
-    const Both bias = load_both(layer.packed + n);
     const auto values_of = [&](long each) {
       Both values = load_both(sums + each * columns + n);
-      values = {values.first + bias.first, values.second + bias.second};
       if (after == RELU) values = {rectified(values.first), rectified(values.second)};
       if (after == LEAKY_RELU) values = {leaky(values.first), leaky(values.second)};
       return values;
@@ -99,22 +97,13 @@ void finish(const Layer &layer, const float *sums, long first, long count, Facto
   }
 }
 
-// What the first layer sees of pixels from `first` on. Features have nothing in their low halves.
+// What the first layer sees of pixels from `first` on.
 void gather_pixels(const Chain &chain, long first, long count, Gather *gathers, long depth, Factor *to) {
-  if (chain.side == 1) {
-    const Feature *from = static_cast<const Feature *>(chain.input) + first * depth;
-    for (long pixel = 0; pixel < count; ++pixel)
-      for (long k = 0; k < depth; k += BLOCK) {
-        copy_both(to + pixel * 2 * depth + k, from + pixel * depth + k);
-        store_upper(to + pixel * 2 * depth + depth + k, Lanes{}, Lanes{});
-      }
-    return;
-  }
   const long line = (chain.width + chain.side - 1) * chain.channels, side = chain.side;
   plan_gathers(chain, line, gathers);
   Cursor at(first, chain.width);
   for (long pixel = 0; pixel < count; ++pixel, at.next(), to += 2 * depth) {
-    const float *from = static_cast<const float *>(chain.input) + at.y * line + at.x * chain.channels;
+    const float *from = chain.input + at.y * line + at.x * chain.channels;
     const Gather *next = gathers;
     for (long k = 0; k < depth; k += BLOCK, next += 2 * side)
       store_halves(to + k, gather(from, side, next), gather(from, side, next + side), depth);
@@ -140,7 +129,7 @@ void compute_chain(const Chain &chain, const Team &team) {
                                 : layer.after == LEAKY_RELU ? finish<LEAKY_RELU>
                                                             : finish<NOTHING>;
       for (long pixel = 0; pixel < count; pixel += BLOCK) {
-        multiply(left + pixel * 2 * depth, 2 * depth, path, matrix, layer.outputs, sums, [](long) {});
+        multiply(left + pixel * 2 * depth, 2 * depth, path, matrix, layer.packed, layer.outputs, sums, [](long) {});
         finish_block(layer, sums, first + pixel, count - pixel < BLOCK ? count - pixel : BLOCK,
                      index + 1 < chain.count ? next + pixel * 2 * layer.outputs : nullptr);
       }

@@ -1,8 +1,8 @@
-// Convolutions in AMX.
+// Convolutions in AMX, of features as they are, or modulated.
 #pragma once
 
 #include "amx_area.h"
-#include "team.h"
+#include "amx_modulation.h"
 
 namespace {
 
@@ -10,8 +10,8 @@ long packed_convolution_size(long channels, long side, long outputs) {
   return outputs + packed_blocks_size(channels * side * side, outputs, ONCE);
 }
 
-// weight: (outputs, channels, side, side); bias: (outputs). Packed: the bias, and the matrix with a row for each channel
-// of each sample.
+// weight: (outputs, channels, side, side); bias: (outputs). Packed: the bias, and the matrix with a row for each
+// channel of each sample.
 void pack_convolution(const float *weight, const float *bias, long channels, long side, long outputs, float *packed) {
   for (long n = 0; n < outputs; ++n) *packed++ = bias[n];
   pack_blocks(packed, channels * side * side, outputs, ONCE, [&](long k, long column) {
@@ -25,24 +25,25 @@ Area area_of(const Convolution &c) {
 
 long steps_of(const Convolution &c) { return c.side * c.side * c.channels / BLOCK; }
 
+// What is seen; then the sums of two blocks and a path, after what a modulation takes there.
 long convolution_scratch_size(const Convolution &task) {
-  return area_of(task).size() * task.channels / 2 + 2 * BLOCK * BLOCK + steps_of(task) * 2;
+  const long before = task.modulation ? modulation_scratch_size(*task.modulation) : 0;
+  const long after = 2 * BLOCK * BLOCK + steps_of(task) * 2;
+  return area_of(task).size() * task.channels / 2 + (before > after ? before : after);
 }
 
 // The sums of a block on their way to the result.
 template <long after, bool adds> struct Finish {
   long count = 0; // outputs, BLOCK channels of each
-  const float *sums = nullptr, *bias = nullptr;
+  const float *sums = nullptr;
   long rows[BLOCK], added[BLOCK], result[BLOCK]; // of sums, and how far each output lies from the first
   const Feature *others = nullptr;
   Feature *to = nullptr;
 
   // Those from `first` to `stop`, or as many of them as there are.
   ALWAYS_INLINE void some(long first, long stop) const {
-    const Both biases = load_both(bias);
     for (long each = first; each < stop && each < count; ++each) {
       Both values = load_both(sums + rows[each] * BLOCK);
-      values = {values.first + biases.first, values.second + biases.second};
       if (after == RELU) values = {rectified(values.first), rectified(values.second)};
       if (after == LEAKY_RELU) values = {leaky(values.first), leaky(values.second)};
       if (adds) {
@@ -64,7 +65,6 @@ void compute_item(const Convolution &c, const Area &area, const Area::Item &item
   const Feature *others = adds ? c.added + (item.top * c.added_pitch + item.left * depth) * spread : nullptr;
   Feature *result = c.result + (item.top * row + item.left * depth) * spread;
   Finish<after, adds> last, next;
-  last.bias = c.packed;
   float *spare = sums + BLOCK * BLOCK;
   Cursor at(0, pitch);
   for (long block = 0; block < (item.height - 1) * pitch + item.width; block += BLOCK) {
@@ -78,10 +78,10 @@ void compute_item(const Convolution &c, const Area &area, const Area::Item &item
     const Factor *matrix = reinterpret_cast<const Factor *>(c.packed + c.outputs);
     for (long first = 0; first < c.outputs; first += BLOCK, matrix += path.count * BLOCK * BLOCK) {
       const long place = first / depth, plane = first % depth;
-      next.sums = sums, next.bias = c.packed + first;
+      next.sums = sums;
       next.others = adds ? others + place / 2 * c.added_pitch + place % 2 * depth + plane : nullptr;
       next.to = result + place / 2 * row + place % 2 * depth + plane;
-      multiply(halves + block * step, step, path, matrix, BLOCK, sums,
+      multiply(halves + block * step, step, path, matrix, c.packed + first, BLOCK, sums,
                [&](long turn) { last.some(turn * share, (turn + 1) * share); });
       last = next;
       float *const made = sums;
@@ -105,12 +105,20 @@ void compute_convolution(const Convolution &c, const Team &team) {
     const Area::Item item = area.item(index);
     Factor *halves = reinterpret_cast<Factor *>(scratch);
     float *sums = scratch + area.size() * c.channels / 2;
+    if (c.modulation) {
+      const Area::Seen seen = area.seen(item);
+      area.fill(seen, halves, [](long, Factor *) {});
+      Factor *first = halves + (seen.above * area.pitch + seen.before) * c.channels;
+      const Part part{seen.top, seen.left, seen.height, seen.width, first, area.pitch * c.channels};
+      modulate(*c.modulation, part, sums);
+    } else {
+      area.copy(item, halves);
+    }
     long *offsets = reinterpret_cast<long *>(sums + 2 * BLOCK * BLOCK), *offset = offsets;
     for (long i = 0; i < c.side; ++i)
       for (long j = 0; j < c.side; ++j)
         for (long channel = 0; channel < c.channels; channel += BLOCK)
           *offset++ = (area.line(i) + j) * c.channels + channel;
-    area.copy(item, halves);
     compute(c, area, item, halves, sums, {offsets, steps_of(c)});
   });
 }

@@ -28,110 +28,134 @@ void pack_modulation(const float *const (&weights)[4], const float *const (&bias
   }
 }
 
-// Of a block of pixels: condition and hidden halves, each high and low, sums of hidden, scale and shift, a path.
+// Of a block of pixels: condition and hidden halves, each high and low, sums of hidden, scale and shift, two paths.
 long modulation_scratch_size(const Modulation &task) {
-  return BLOCK * (5 * task.inputs + 2 * task.channels) + THRICE * task.inputs / BLOCK * 2;
+  return BLOCK * (5 * task.inputs + 2 * task.channels) + 2 * THRICE * task.inputs / BLOCK * 2;
 }
 
-template <bool exact> struct ModulationStep {
+// Up to BLOCK pixels of a line.
+struct Pixels {
+  long count;
+  const Feature *features;
+  const void *condition;
+  Feature *result;
+};
+
+// usual: for the paper's numbers of channels, as constants.
+template <bool exact, bool usual> struct ModulationStep {
   static constexpr Parts PARTS = exact ? THRICE : ONCE;
   const Modulation &m;
   const long inputs, channels;
   const float *scale, *shift; // packed
   Factor *condition, *hidden;
   float *sums, *scales, *shifts;
-  long *offsets;
+  Path first, second;
 
-  ModulationStep(const Modulation &task, float *scratch) : m(task), inputs(task.inputs), channels(task.channels) {
+  ModulationStep(const Modulation &task, float *scratch)
+      : m(task), inputs(usual ? BLOCK : task.inputs), channels(usual ? 2 * BLOCK : task.channels) {
     scale = m.packed + 2 * inputs + packed_blocks_size(inputs, 2 * inputs, PARTS);
     shift = scale + channels + packed_blocks_size(inputs, channels, PARTS);
     condition = reinterpret_cast<Factor *>(scratch), hidden = condition + BLOCK * 2 * inputs;
     sums = scratch + BLOCK * 3 * inputs, scales = sums + BLOCK * 2 * inputs, shifts = scales + BLOCK * channels;
-    offsets = reinterpret_cast<long *>(shifts + BLOCK * channels);
+    long *offsets = reinterpret_cast<long *>(shifts + BLOCK * channels);
+    first = path_along(inputs, PARTS, inputs, offsets);
+    second = path_along(inputs, PARTS, 2 * inputs, offsets + first.count);
   }
 
-  // Row `row` of a block: the condition `at` a pixel.
-  ALWAYS_INLINE void take_condition(long row, long at) const {
-    Factor *to = condition + row * 2 * inputs;
-    for (long k = 0; k < inputs; k += BLOCK)
-      if (m.floats) {
-        const Both values = load_both(static_cast<const float *>(m.condition) + at + k);
-        store_halves(to + k, values.first, values.second, exact ? inputs : 0);
-      } else {
-        copy_both(to + k, static_cast<const Feature *>(m.condition) + at + k);
-        if (exact) store_upper(to + k + inputs, Lanes{}, Lanes{});
+  // Whether the condition can be multiplied where it lies.
+  bool in_place(const Pixels &pixels) const { return !exact && !m.floats && pixels.count == BLOCK; }
+
+  // Otherwise it is taken, that of pixels from `start` to `stop`, or as many as there are.
+  ALWAYS_INLINE void take(const Pixels &pixels, long start, long stop) const {
+    if (in_place(pixels)) return;
+    for (long row = start; row < stop && row < pixels.count; ++row)
+      for (long k = 0; k < inputs; k += BLOCK) {
+        Factor *to = condition + row * 2 * inputs + k;
+        if (m.floats) {
+          const Both values = load_both(static_cast<const float *>(pixels.condition) + row * inputs + k);
+          store_halves(to, values.first, values.second, exact ? inputs : 0);
+        } else {
+          copy_both(to, static_cast<const Feature *>(pixels.condition) + row * inputs + k);
+          if (exact) store_upper(to + inputs, Lanes{}, Lanes{});
+        }
       }
   }
 
-  // Of the condition of a block, scale and shift, but for their biases.
+  // Scale and shift.
   template <typename First, typename Second>
-  ALWAYS_INLINE void compute_block(const First &meanwhile_first, const Second &meanwhile_second) const {
-    const Path first = path_along(inputs, PARTS, inputs, offsets);
-    multiply(condition, 2 * inputs, first, halves_of(m.packed + 2 * inputs), 2 * inputs, sums, meanwhile_first);
-    for (long k = 0; k < 2 * inputs; k += BLOCK) {
-      const Both bias = load_both(m.packed + k);
+  ALWAYS_INLINE void compute(const Pixels &pixels, const First &meanwhile_first, const Second &meanwhile_second) const {
+    const bool there = in_place(pixels);
+    multiply(there ? static_cast<const Factor *>(pixels.condition) : condition, there ? inputs : 2 * inputs, first,
+             halves_of(m.packed + 2 * inputs), m.packed, 2 * inputs, sums, meanwhile_first);
+    for (long k = 0; k < 2 * inputs; k += BLOCK)
       for (long row = 0; row < BLOCK; ++row) {
         const Both values = load_both(sums + row * 2 * inputs + k);
-        store_halves(hidden + row * 4 * inputs + k, leaky(values.first + bias.first), leaky(values.second + bias.second),
-                     exact ? 2 * inputs : 0);
+        store_halves(hidden + row * 4 * inputs + k, leaky(values.first), leaky(values.second), exact ? 2 * inputs : 0);
       }
-    }
-    const Path second = path_along(inputs, PARTS, 2 * inputs, offsets);
-    multiply(hidden, 4 * inputs, second, halves_of(scale + channels), channels, scales, meanwhile_second);
-    multiply(hidden + inputs, 4 * inputs, second, halves_of(shift + channels), channels, shifts, [](long) {});
+    multiply(hidden, 4 * inputs, second, halves_of(scale + channels), scale, channels, scales, meanwhile_second);
+    multiply(hidden + inputs, 4 * inputs, second, halves_of(shift + channels), shift, channels, shifts, [](long) {});
   }
 
-  // Pixels of a block from `first` to `stop`, or as many as there are. features: how far those of each lie from the
-  // first.
-  ALWAYS_INLINE void finish(long first, long stop, long count, const long *features, Feature *result) const {
-    for (long row = first; row < stop && row < count; ++row)
-      for (long n = 0; n < channels; n += BLOCK) {
-        const Both scale_bias = load_both(scale + n), shift_bias = load_both(shift + n);
-        const Both value = load_both(m.features + features[row] + n);
-        const Both by = load_both(scales + row * channels + n), plus = load_both(shifts + row * channels + n);
-        store_halves(result + row * channels + n,
-                     value.first * (by.first + scale_bias.first) + (plus.first + shift_bias.first),
-                     value.second * (by.second + scale_bias.second) + (plus.second + shift_bias.second), 0);
-      }
+  // The result of pixels from `start` to `stop`, or as many as there are.
+  ALWAYS_INLINE void finish(const Pixels &pixels, long start, long stop) const {
+    for (long at = start * channels; at < stop * channels && at < pixels.count * channels; at += BLOCK) {
+      const Both value = load_both(pixels.features + at), by = load_both(scales + at), plus = load_both(shifts + at);
+      store_halves(pixels.result + at, value.first * by.first + plus.first, value.second * by.second + plus.second, 0);
+    }
   }
 
   static const Factor *halves_of(const float *packed) { return reinterpret_cast<const Factor *>(packed); }
 };
 
+// A part of the picture, and where its pixels go: to rows that are `pitch` values apart.
+struct Part {
+  long top, left, height, width;
+  Feature *result;
+  long pitch;
+
+  long blocks() const { return height * in_blocks(width); }
+
+  Pixels block(const Modulation &m, long index) const {
+    const long y = index / in_blocks(width), x = index % in_blocks(width) * BLOCK;
+    const long at = (top + y) * m.condition_pitch + (left + x) * m.inputs;
+    const void *condition = m.floats ? static_cast<const void *>(static_cast<const float *>(m.condition) + at)
+                                     : static_cast<const Feature *>(m.condition) + at;
+    return {width - x < BLOCK ? width - x : BLOCK,
+            m.features + (top + y) * m.features_pitch + (left + x) * m.channels, condition,
+            result + y * pitch + x * m.channels};
+  }
+};
+
 // A block's result is finished while what is hidden of the next one is made, and its condition is taken before that.
-template <bool exact> void compute_modulation(const Modulation &m, const Team &team) {
-  const long pixels = m.height * m.width, steps = (exact ? THRICE : ONCE) * m.inputs / BLOCK;
-  const long finished = share_of(2 * m.inputs / BLOCK * steps), taken = share_of(m.channels / BLOCK * steps);
-  share((pixels + PIXELS - 1) / PIXELS, team, [&](long item, float *scratch) {
-    const Tiles tiles;
-    const ModulationStep<exact> step(m, scratch);
-    const long start = item * PIXELS, stop = pixels - start < PIXELS ? pixels : start + PIXELS;
-    Cursor at(start, m.width);
-    long features[2][BLOCK], turn = 0;
-    const auto take = [&](long first, long end, long count) {
-      for (long row = first; row < end && row < BLOCK && row < count; ++row, at.next()) {
-        features[turn][row] = at.y * m.features_pitch + at.x * m.channels;
-        step.take_condition(row, at.y * m.condition_pitch + at.x * m.inputs);
-      }
-    };
-    const auto finish = [&](long first, long end, long count, long pixel) {
-      step.finish(first, end, count, features[turn], m.result + pixel * m.channels);
-    };
-    take(0, BLOCK, stop - start);
-    for (long pixel = start; pixel < stop; pixel += BLOCK) {
-      turn = 1 - turn; // to the block before, and then to the one after
-      step.compute_block(
-          [&](long t) { finish(t * finished, (t + 1) * finished, pixel > start ? BLOCK : 0, pixel - BLOCK); },
-          [&](long t) { take(t * taken, (t + 1) * taken, stop - pixel - BLOCK); });
-    }
-    turn = 1 - turn;
-    const long last = start + (stop - start - 1) / BLOCK * BLOCK;
-    finish(0, BLOCK, stop - last, last);
-  });
+template <bool exact, bool usual> void modulate(const Modulation &m, const Part &part, float *scratch) {
+  const ModulationStep<exact, usual> step(m, scratch);
+  const long finished = share_of(2 * step.inputs / BLOCK * step.first.count);
+  const long taken = share_of(step.channels / BLOCK * step.second.count);
+  Pixels last{0, nullptr, nullptr, nullptr}, next = part.block(m, 0);
+  step.take(next, 0, BLOCK);
+  for (long block = 1; block <= part.blocks(); ++block) {
+    const Pixels current = next;
+    next = block < part.blocks() ? part.block(m, block) : Pixels{0, nullptr, nullptr, nullptr};
+    step.compute(
+        current, [&](long turn) { step.finish(last, turn * finished, (turn + 1) * finished); },
+        [&](long turn) { step.take(next, turn * taken, (turn + 1) * taken); });
+    last = current;
+  }
+  step.finish(last, 0, BLOCK);
+}
+
+void modulate(const Modulation &m, const Part &part, float *scratch) {
+  if (m.inputs == BLOCK && m.channels == 2 * BLOCK)
+    (m.exact ? modulate<true, true> : modulate<false, true>)(m, part, scratch);
+  else
+    (m.exact ? modulate<true, false> : modulate<false, false>)(m, part, scratch);
 }
 
 void compute_modulation(const Modulation &m, const Team &team) {
-  (m.exact ? compute_modulation<true> : compute_modulation<false>)(m, team);
+  share(m.height, team, [&](long y, float *scratch) {
+    const Tiles tiles;
+    modulate(m, {y, 0, 1, m.width, m.result + y * m.width * m.channels, 0}, scratch);
+  });
 }
 
 } // namespace

@@ -1,5 +1,5 @@
-// Convolutions with so few outputs, R, G and B, that AMX makes of each pixel what it adds to all outputs that see it; then
-// these are added up.
+// Convolutions with so few outputs, R, G and B, that AMX makes of each pixel what it adds to all outputs that see it;
+// then these are added up.
 #pragma once
 
 #include "amx_area.h"
@@ -10,12 +10,13 @@ namespace {
 constexpr long COLOURS = 3;
 
 long packed_narrow_size(long channels, long side, long) {
-  return LANES + packed_blocks_size(channels, COLOURS * side * side, TWICE);
+  return BLOCK + packed_blocks_size(channels, COLOURS * side * side, TWICE);
 }
 
-// (3, channels, side, side) and (3). Packed: the bias; a matrix with three columns for each sample.
+// (3, channels, side, side) and (3). Packed: the bias, which the sample in the middle adds; a matrix with three columns
+// for each sample.
 void pack_narrow(const float *weight, const float *bias, long channels, long side, long, float *packed) {
-  for (long n = 0; n < LANES; ++n) *packed++ = n < COLOURS ? bias[n] : 0.0f;
+  for (long n = 0; n < BLOCK; ++n) *packed++ = n / COLOURS == side * side / 2 ? bias[n % COLOURS] : 0.0f;
   pack_blocks(packed, channels, COLOURS * side * side, TWICE, [&](long k, long column) {
     return weight[(column % COLOURS * channels + k) * side * side + column / COLOURS];
   });
@@ -34,7 +35,7 @@ long narrow_scratch_size(const Narrow &task) {
 // One output: of what each pixel adds to the samples that see it, those of this one.
 ALWAYS_INLINE void add_up(const Narrow &n, const float *parts, long pitch, long at) {
   typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-  Four sum = *reinterpret_cast<const Four *>(n.packed);
+  Four sum = {};
   for (long i = 0; i < n.side; ++i)
     for (long j = 0; j < n.side; ++j)
       sum += *reinterpret_cast<const Four *>(parts + (i * pitch + j) * BLOCK + (i * n.side + j) * COLOURS);
@@ -55,9 +56,10 @@ void compute_narrow(const Narrow &n, const Team &team) {
     float *parts = scratch + area.size() * n.channels / 2;
     const Path path = path_along(n.channels, TWICE, 0, reinterpret_cast<long *>(parts + whole_blocks(area) * BLOCK));
     area.copy(item, halves);
+    const Factor *matrix = reinterpret_cast<const Factor *>(n.packed + BLOCK);
     for (long pixel = 0; pixel < area.lines * area.pitch; pixel += BLOCK)
-      multiply(halves + pixel * n.channels, n.channels, path, reinterpret_cast<const Factor *>(n.packed + LANES), BLOCK,
-               parts + pixel * BLOCK, [](long) {});
+      multiply(halves + pixel * n.channels, n.channels, path, matrix, n.packed, BLOCK, parts + pixel * BLOCK,
+               [](long) {});
     for (long y = 0; y < item.height; ++y)
       for (long x = 0; x < item.width; ++x)
         add_up(n, parts + (y * area.pitch + x) * BLOCK, area.pitch,

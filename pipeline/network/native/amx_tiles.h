@@ -22,8 +22,8 @@ struct Tiles {
 
 thread_local float block[BLOCK][BLOCK];
 
-inline void begin_block() {
-  for (auto &row : block) store(row, Lanes{}), store(row + LANES, Lanes{});
+inline void begin_block(const float *bias) {
+  for (auto &row : block) store(row, load(bias)), store(row + LANES, load(bias + LANES));
 }
 
 inline void add_to_block(const Factor *left, long pitch, const Factor *right) {
@@ -67,9 +67,16 @@ struct Tiles {
   ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
 };
 
-// In tiles 0 to 3 the sums of BLOCK x BLOCK. All that was written before can be read then.
-ALWAYS_INLINE void begin_block() {
-  asm volatile("tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" ::: "memory");
+// In tiles 0 to 3 the sums of BLOCK x BLOCK, which begin with the same BLOCK values in each row. All that was written
+// before can be read then.
+ALWAYS_INLINE void begin_block(const float *bias) {
+  asm volatile("tileloadd (%0,%1), %%tmm0\n\t"
+               "tileloadd 64(%0,%1), %%tmm1\n\t"
+               "tileloadd (%0,%1), %%tmm2\n\t"
+               "tileloadd 64(%0,%1), %%tmm3\n\t"
+               :
+               : "r"(bias), "r"(0L)
+               : "memory");
 }
 
 // += BLOCK rows of BLOCK halves, `pitch` halves apart, * a packed BLOCK x BLOCK. There is more of the latter than the
@@ -105,15 +112,15 @@ struct Path {
   long count;
 };
 
-// to[BLOCK][columns] = rows of left, `pitch` halves apart, * a packed matrix of path.count x columns / BLOCK blocks. What
-// is to be done meanwhile(turn) is called for as many turns as path.count * columns / BLOCK: the processor does both at
+// to[BLOCK][columns] = bias + rows of left, `pitch` halves apart, * a packed matrix of path.count x columns / BLOCK
+// blocks. meanwhile(turn) is called for as many turns as path.count * columns / BLOCK, as the processor does both at
 // once. It may not write what is multiplied.
 template <typename Meanwhile>
-ALWAYS_INLINE void multiply(const Factor *left, long pitch, Path path, const Factor *matrix, long columns, float *to,
-                            const Meanwhile &meanwhile) {
+ALWAYS_INLINE void multiply(const Factor *left, long pitch, Path path, const Factor *matrix, const float *bias,
+                            long columns, float *to, const Meanwhile &meanwhile) {
   long turn = 0;
   for (long column = 0; column < columns; column += BLOCK) {
-    begin_block();
+    begin_block(bias + column);
     for (long step = 0; step < path.count; ++step, ++turn, matrix += BLOCK * BLOCK) {
       add_to_block(left + path.offsets[step], pitch, matrix);
       meanwhile(turn);

@@ -21,7 +21,7 @@ void compute_chain(const Chain &chain, const Team &team) {
   share(chain.height * across, team, [&](long item, float *scratch) {
     const long y = item / across, x = item % across * PIXELS;
     const long count = chain.width - x < PIXELS ? chain.width - x : PIXELS;
-    const float *left = static_cast<const float *>(chain.input) + y * pitch + x * chain.channels;
+    const float *left = chain.input + y * pitch + x * chain.channels;
     long step = chain.channels, side = chain.side;
     for (long index = 0; index < chain.count; ++index) {
       const Layer &layer = chain.layers[index];

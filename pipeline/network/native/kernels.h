@@ -4,9 +4,7 @@
 #pragma once
 
 #ifdef AMX
-#include "amx_chain.h"
 #include "amx_convolution.h"
-#include "amx_modulation.h"
 #include "amx_narrow.h"
 #else
 #include "chain.h"

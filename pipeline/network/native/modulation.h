@@ -62,8 +62,8 @@ template <typename Value> void compute_modulation(const Modulation &m, const Tea
   share(m.height * across, team, [&](long item, float *scratch) {
     const long y = item / across, x = item % across * PIXELS, count = m.width - x < PIXELS ? m.width - x : PIXELS;
     Value *hidden = reinterpret_cast<Value *>(scratch), *spare = hidden + PIXELS * 2 * m.inputs;
-    const Value *condition =
-        as_factors(static_cast<const float *>(m.condition) + y * m.condition_pitch + x * m.inputs, count * m.inputs, spare);
+    const float *from = static_cast<const float *>(m.condition) + y * m.condition_pitch + x * m.inputs;
+    const Value *condition = as_factors(from, count * m.inputs, spare);
     const float *features = m.features + y * m.features_pitch + x * m.channels;
     float *result = m.result + (y * m.width + x) * m.channels;
     in_registers(count, first.outputs, LayerStep<Value>{condition, m.inputs, 1, 0, first, hidden});

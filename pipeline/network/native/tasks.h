@@ -12,19 +12,6 @@ typedef float Feature;
 
 enum After : long { NOTHING, RELU, LEAKY_RELU };
 
-// (height, width, channels) -> (height, width, outputs), padded by zeros, 1x1 or 3x3; every other row and column of it
-// where the stride is 2. (2 height, 2 width, outputs / 4) where it is `shuffled`: of 4 * C outputs, C lie at each of
-// (0, 0), (0, 1), (1, 0), (1, 1), in this order.
-struct Convolution {
-  const Feature *input;
-  long height, width, channels, outputs, side, stride;
-  const float *packed;  // by pack_convolution
-  const Feature *added; // to the result, of its shape; may be null
-  Feature *result;
-  long after, shuffled;          // one of After; 0 or 1
-  long input_pitch, added_pitch; // from a row to the next
-};
-
 // The spatial feature transform of a network's features:
 // result[pixel] = features[pixel] * scale(condition[pixel]) + shift(condition[pixel]), pixel by pixel. scale and shift
 // are: inputs -> inputs, leaky ReLU with a slope of 0.1, inputs -> channels.
@@ -38,6 +25,20 @@ struct Modulation {
   long floats, exact; // 1 where the condition is of floats; where products are to be of floats, or as good
 };
 
+// (height, width, channels) -> (height, width, outputs), padded by zeros, 1x1 or 3x3; every other row and column of it
+// where the stride is 2. (2 height, 2 width, outputs / 4) where it is `shuffled`: of 4 * C outputs, C lie at each of
+// (0, 0), (0, 1), (1, 0), (1, 1), in this order.
+struct Convolution {
+  const Feature *input;
+  long height, width, channels, outputs, side, stride;
+  const float *packed;  // by pack_convolution
+  const Feature *added; // to the result, of its shape; may be null
+  Feature *result;
+  long after, shuffled;          // one of After; 0 or 1
+  long input_pitch, added_pitch; // from a row to the next
+  const Modulation *modulation;  // of the input, which is not read then, where the stride is 1; may be null; AMX only
+};
+
 struct Layer {
   long inputs, outputs, after;
   const float *packed; // by pack_layer, of what the step multiplies
@@ -45,10 +46,10 @@ struct Layer {
   long floats;         // 1 where the result is of floats, 0 where it is of features
 };
 
-// Convolutions that follow each other pixel by pixel: the first sees 3x3 samples of a picture's `channels`, or one pixel
-// of features; the others see one pixel.
+// Convolutions that follow each other pixel by pixel: the first sees 1x1 or 3x3 samples of `channels` each, the others
+// see one pixel.
 struct Chain {
-  const void *input; // (height + 2, width + 2, channels) floats where the side is 3, (height, width, channels) features
+  const float *input; // (height + side - 1, width + side - 1, channels)
   long height, width, channels, side;
   const Layer *layers;
   long count;
