@@ -13,6 +13,8 @@ from ..errors import HdrunetError
 from . import native_structs as structs
 from .native_structs import POINTER
 
+_LINE = 16
+"""Floats of a line of the cache."""
 _NEEDED = ("GOMP_parallel", "omp_get_thread_num")
 
 
@@ -37,6 +39,7 @@ class Team:
     def having(self, floats: int) -> structs.Team:
         """The threads for one call of a kernel from this Python thread, with so much scratch for each at least."""
         threads = torch.get_num_threads()
+        floats = -(-floats // _LINE) * _LINE  # that of each thread begins with a line of the cache, as all do in torch
         if self._own.pitch < floats or self._own.threads < threads:
             self._own.pitch, self._own.threads = max(self._own.pitch, floats), max(self._own.threads, threads)
             self._own.scratch = torch.empty(self._own.threads, self._own.pitch, dtype=torch.float32)

@@ -65,7 +65,7 @@ def test_scratch_is_kept_for_the_next_call_and_is_a_threads_own() -> None:
     team = Team()
     first = team.having(1000)
     less, more = team.having(10), team.having(2000)
-    assert (less.scratch, less.pitch, more.pitch) == (first.scratch, 1000, 2000)
+    assert (less.scratch, less.pitch, more.pitch) == (first.scratch, 1008, 2000)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(team.having, 2000).result().scratch != team.having(2000).scratch == more.scratch
 
