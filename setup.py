@@ -20,7 +20,7 @@ FLAGS = (
 INSTRUCTIONS = {"avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"]}
 INSTRUCTIONS["avx512_bf16"] = [*INSTRUCTIONS["avx512"], "avx512bf16"]
 INSTRUCTIONS["amx_bf16"] = INSTRUCTIONS["avx512"]  # what is of AMX is spelled out
-INSTALL = "Install GCC 10, clang 9 or later (Debian: apt-get install g++), and install again."
+INSTALL = "Install GCC 11, clang 12 or later (Debian: apt-get install g++), and install again."
 
 
 class BuildLibraries(build_ext):

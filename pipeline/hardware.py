@@ -8,13 +8,17 @@ from pathlib import Path
 
 import torch
 
+from .processor import cpu_flags
+
 
 @cache
 def hardware_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with the instructions that torch uses there."""
+    """The GPU's name, or the processor's with the instructions that torch uses there and those for bfloat16: machines
+    may hide them, and what is computed in others has other bits."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
+    halves = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
+    return " ".join([_processor(), torch.backends.cpu.get_cpu_capability(), *halves])
 
 
 def _processor() -> str:

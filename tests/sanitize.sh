@@ -33,6 +33,7 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 # Memory under a sanitizer says nothing about memory without one, and the guide's other tools are not ours to preload.
 # OpenVINO opens its libraries with RTLD_DEEPBIND, which AddressSanitizer ends the process for.
-"$python" -m pytest tests/plugin tests/network/test_native.py -m 'not slow' --ignore tests/plugin/test_memory.py \
+"$python" -m pytest tests/plugin tests/network/test_native.py \
+  tests/network/test_native_refusals.py -m 'not slow' --ignore tests/plugin/test_memory.py \
   --ignore tests/plugin/test_guide.py -p no:cacheprovider \
   --deselect tests/plugin/test_frames.py::test_openvino_in_place_of_our_own_code "$@"

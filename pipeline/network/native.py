@@ -87,15 +87,19 @@ class Kernels:
         """Whether there are kernels for these numbers of channels: they come in vectors."""
         return all(count % self.multiple == 0 and count <= _MOST for count in channels)
 
-    def convolves(self, side: int, stride: int, after: str) -> bool:
-        """Whether `convolution` has such: those by Winograd's filtering are 3x3, without a stride or a leaky ReLU."""
-        return side in (1, 3) if self.tiled else (side, stride) == (3, 1) and after != "leaky_relu"
+    def convolves(self, side: int, stride: int, after: str, modulated: bool = False) -> bool:
+        """Whether `convolution` has such: by Winograd's filtering it is 3x3, without a stride or a leaky ReLU."""
+        if self.tiled:
+            return side in (1, 3) and not (modulated and stride != 1)
+        return (side, stride) == (3, 1) and after != "leaky_relu" and not modulated
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
-        """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution`, `layer`, or `narrow` with three
-        outputs."""
+        """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution` of a side that it has, `layer`, or
+        `narrow` with three outputs."""
         weight, bias = weight.contiguous(), bias.contiguous()
         outputs, channels, side, _ = weight.shape
+        if kernel == "convolution" and not self.convolves(side, 1, "none"):
+            raise ValueError(f"there is no kernel for convolutions of {side}x{side}")
         shape = channels, side, outputs
         values = torch.empty(getattr(self._library, f"hdrunet_packed_{kernel}")(*shape), dtype=torch.float32)
         pack = getattr(self._library, f"hdrunet_pack_{kernel}")
@@ -117,11 +121,15 @@ class Kernels:
         and then `added` to. Of every other pixel where the stride is 2: (1, N, (h + 1) // 2, (w + 1) // 2).
 
         modulated: condition and weights of a modulation of the features, as `modulate` takes them, that is done on the
-        way where these kernels are `tiled` and the stride is 1.
+        way; only where these kernels are `tiled` and the stride is 1.
 
         shuffled: makes (1, N / 4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
         2x2 samples, one after the other."""
         channels, height, width = fitting(features, packed, "convolution")
+        if not self.convolves(packed.side, stride, after, modulated is not None):
+            raise ValueError(
+                f"there is no kernel for such: stride {stride}, {after}, modulated: {modulated is not None}"
+            )
         made = packed.outputs, -(-height // stride), -(-width // stride)
         shape = (made[0] // 4, 2 * made[1], 2 * made[2]) if shuffled else made
         result = empty(*shape, self.dtype)
@@ -133,8 +141,6 @@ class Kernels:
             *(_AFTER[after], shuffled, pitch, added_pitch),
         )
         if modulated is not None:
-            assert self.tiled
-            assert stride == 1
             steering, _held = self._modulation(features, *modulated)
             task.modulation = ctypes.pointer(steering)
         self._run("convolution", task)
@@ -162,7 +168,7 @@ class Kernels:
     def _modulation(
         self, features: Tensor, condition: Tensor, packed: Packed
     ) -> tuple[structs.Modulation, tuple[Tensor, Tensor]]:
-        """And what holds its memory."""
+        """The task, without a result yet, and the tensors that it points into."""
         exact = packed.kernel == "exact modulation"
         inputs, height, width = fitting(condition, packed, "exact modulation" if exact else "modulation")
         channels = packed.outputs

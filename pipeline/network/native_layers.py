@@ -21,9 +21,9 @@ from .onednn_layers import OneDnn, modulation_weights, weights_by_place, weights
 class Native:
     """Makes the layers. See cpu_parts.Layers.
 
-    With kernels that multiply bfloat16, convolutions do, and modulations that need not be exact. Chains, and what makes
-    colours, are of float32, or as good: rounding in the chain of the condition and in the last modulation made three
-    quarters of a real frame's error.
+    With kernels that multiply bfloat16, convolutions do where there are such, and modulations that need not be exact.
+    Chains that begin at the picture, and what makes colours, are of float32, or as good: rounding in the chain of the
+    condition and in the last modulation made three quarters of a real frame's error.
     """
 
     backend, takes_parts, exact_dtype = "ours", True, torch.float32
@@ -34,8 +34,9 @@ class Native:
 
     def fit(self, config: HDRUNetConfig) -> bool:
         """Whether the layers of a network can be made. Between features of float32, oneDNN's stand in for some."""
-        inner = (config.condition_channels, config.sft_channels) if self.dtype == torch.bfloat16 else ()
-        return self._kernels.fit(config.channels, *inner)
+        inner = config.condition_channels, config.sft_channels
+        needed = inner if self.dtype == torch.bfloat16 and config.condition else ()
+        return self._kernels.fit(config.channels, *needed)
 
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolving:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""
@@ -55,6 +56,7 @@ class Native:
         pixels = all(isinstance(conv, nn.Conv2d) and conv.stride == (1, 1) for conv in convs)
         chained = all(weights_of(conv)[0].shape[-1] == 1 for _, conv in pairwise(convs))
         if self._kernels.tiled and weights_of(convs[0])[0].shape[-1] == 1:  # of features, which are rounded already
+            assert not exact
             return onednn_layers.Chain([self.convolution(*each) for each in convolutions], kept)
         if pixels and chained and self._kernels.fit(*(len(weights_of(conv)[1]) for conv in convs)):
             return Chain(convolutions, kept, exact, self._kernels)

@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr long WIDE = 62, HIGH = 16; // of an item of work, in outputs, at most; with what they see whole blocks
+constexpr long WIDE = 62, HIGH = 16; // of an item of work, in outputs, at most: 3x3, they see two whole blocks
 
 struct Area {
   const Feature *input;

@@ -48,6 +48,7 @@ struct Both {
 template <typename Value> ALWAYS_INLINE Both load_both(const Value *from) { return {load(from), load(from + LANES)}; }
 
 inline Factor half_of(float value) {
+  if (value != value) return 0x7fc0; // among them are such that would be 0, rounded
   Factor halves[2 * LANES];
   store_halves(halves, value - Lanes{}, Lanes{}, 0);
   return halves[0];

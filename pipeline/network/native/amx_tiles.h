@@ -80,7 +80,8 @@ ALWAYS_INLINE void begin_block(const float *bias) {
 }
 
 // += BLOCK rows of BLOCK halves, `pitch` halves apart, * a packed BLOCK x BLOCK. There is more of the latter than the
-// first cache holds, so it is not kept there.
+// first cache holds, so it is not kept there. Compilers may move loads and stores past this: what is multiplied was
+// written before begin_block.
 ALWAYS_INLINE void add_to_block(const Factor *left, long pitch, const Factor *right) {
   asm volatile("tileloadd (%0,%2), %%tmm4\n\t"
                "tileloaddt1 (%3,%4), %%tmm6\n\t"

@@ -17,7 +17,7 @@ enum After : long { NOTHING, RELU, LEAKY_RELU };
 // are: inputs -> inputs, leaky ReLU with a slope of 0.1, inputs -> channels.
 struct Modulation {
   const Feature *features;
-  const void *condition; // floats or features
+  const void *condition; // features, or floats
   long height, width, channels, inputs;
   const float *packed; // by pack_modulation
   Feature *result;
@@ -27,7 +27,7 @@ struct Modulation {
 
 // (height, width, channels) -> (height, width, outputs), padded by zeros, 1x1 or 3x3; every other row and column of it
 // where the stride is 2. (2 height, 2 width, outputs / 4) where it is `shuffled`: of 4 * C outputs, C lie at each of
-// (0, 0), (0, 1), (1, 0), (1, 1), in this order.
+// (0, 0), (0, 1), (1, 0), (1, 1), in this order. By Winograd's filtering it is 3x3, of stride 1, without a leaky ReLU.
 struct Convolution {
   const Feature *input;
   long height, width, channels, outputs, side, stride;
