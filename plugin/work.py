@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,13 @@ class Work:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         on_cpu = self.engine.device.type == "cpu"
         with shared_out(streams) if on_cpu else nullcontext(lambda: None) as begin:
-            for _ in range(streams):
-                serve = (begin, self._orders, self.engine, request, ending)
-                # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
-                Thread(target=_serve, args=serve, name="hdrunet", daemon=True).start()
+            serve = (begin, self._orders, self.engine, request, ending)
+            # Daemons: the native library waits for its frames before Python ends, and an idle thread holds nothing.
+            threads = [Thread(target=_serve, args=serve, name="hdrunet", daemon=True) for _ in range(streams)]
+            for thread in threads:
+                thread.start()
         # Not at exit: frames that are still asked for then must be served, or their threads would wait for ever.
-        weakref.finalize(self, _dismiss, self._orders, streams).atexit = False
+        weakref.finalize(self, _dismiss, self._orders, threads).atexit = False
 
     def frame(self, source: Planes, target: Planes, properties: Properties) -> Result:
         """Make a frame in the planes of `target`. See Filter.frame."""
@@ -100,9 +102,14 @@ def _serve(
         del order  # it holds VapourSynth's frames
 
 
-def _dismiss(orders: SimpleQueue[_Order | None], streams: int) -> None:
-    for _ in range(streams):
+def _dismiss(orders: SimpleQueue[_Order | None], threads: list[Thread]) -> None:
+    for _ in threads:
         orders.put(None)
+    # Waited for: they give the engine's memory back, and where Python ends meanwhile, PyTorch ends the process. Once it
+    # is ending they never wake.
+    for thread in threads:
+        if thread is not current_thread() and not sys.is_finalizing():
+            thread.join()
 
 
 def _make(engine: Engine, request: Request, source: Planes, target: Planes, properties: Properties) -> Result:

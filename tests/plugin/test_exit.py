@@ -6,10 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import vapoursynth as vs
+
+from hdrunet_video.plugin.formats import clip_of
+from hdrunet_video.plugin.request import make_request
+from hdrunet_video.plugin.work import Work
 
 from .conftest import BIN, python, vspipe
 
@@ -205,3 +211,14 @@ def test_vspipe_whose_reader_leaves(tmp_path: Path) -> None:
         process.stdout.close()
         process.wait(timeout=30)
         assert process.returncode not in (-signal.SIGSEGV, -signal.SIGABRT)
+
+
+def test_the_threads_of_a_filter_end_with_it() -> None:
+    """They held its network until later; where Python ended meanwhile, that was a crash, with exit code 134."""
+    request = make_request(clip_of(16, 16, vs.RGB, vs.INTEGER, 8, 0, 0), {"model": ["identity"], "num_streams": [2]})
+    before = set(threading.enumerate())
+    work = Work(request, 4, threading.Event())
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 2
+    del work
+    assert not any(thread.is_alive() for thread in threads)
