@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .processor import cpu_flags
+from .processor import bf16_flags
 
 
 @cache
@@ -17,8 +17,7 @@ def hardware_name(device: torch.device) -> str:
     may hide them, and what is computed in others has other bits."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    halves = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
-    return " ".join([_processor(), torch.backends.cpu.get_cpu_capability(), *halves])
+    return " ".join([_processor(), torch.backends.cpu.get_cpu_capability(), *sorted(bf16_flags())])
 
 
 def _processor() -> str:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 def cpu_has_bf16() -> bool:
     """True where the CPU multiplies bfloat16: AVX-512 BF16 or AMX, or BF16 of ARM. False where it cannot be told."""
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpu_flags())
+    return bool(bf16_flags())
+
+
+def bf16_flags() -> frozenset[str]:
+    """What it has of these, as in cpu_flags."""
+    return cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @cache

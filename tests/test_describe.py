@@ -137,7 +137,7 @@ def test_doctor_makes_a_frame_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "text", "hint"),
     [
-        ("native_library.find_spec", lambda name: None, "were not built", "Install a C++17 compiler"),
+        ("native_library.find_spec", lambda name: None, "were not built", "Install GCC 11"),
         ("native_library._PLATFORM", ("none", "such"), "there are none for", "Nothing is to be done"),
         ("native_library.INTERFACE", -1, "another version of the package built them", "Install this package again"),
     ],

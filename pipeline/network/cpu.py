@@ -57,8 +57,10 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
 
 def own_layers(precision: Literal["fp32", "bf16"]) -> Native | None:
     """Of our kernels for this processor; None where there are none that were built, can be loaded, and have this."""
-    name = instructions_for_bf16() if precision == "bf16" else None
-    found = None if precision == "bf16" and name is None else kernels(name)
+    name = None
+    if precision == "bf16" and (name := instructions_for_bf16()) is None:
+        return None
+    found = kernels(name)
     return None if found is None else Native(found)
 
 

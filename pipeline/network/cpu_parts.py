@@ -40,8 +40,23 @@ class ConvolvingModulated(Protocol):
         ...
 
 
+class Chained:
+    """Convolutions one after the other: features -> the results that are kept."""
+
+    def __init__(self, convolutions: Sequence[Convolving], kept: Sequence[int]) -> None:
+        self._convolutions, self._kept = convolutions, kept
+
+    def __call__(self, features: Tensor) -> list[Tensor]:
+        results = []
+        for index, convolution in enumerate(self._convolutions):
+            features = convolution(features)
+            if index in self._kept:
+                results.append(features)
+        return results
+
+
 class Modulated:
-    """One after the other."""
+    """A modulation and a convolution, one after the other."""
 
     def __init__(self, modulation: Modulating, convolution: Convolving) -> None:
         self._modulation, self._convolution = modulation, convolution

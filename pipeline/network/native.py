@@ -154,7 +154,7 @@ class Kernels:
         held = [[each.contiguous() for each in tensors] for tensors in (weights, biases)]
         pointers = ((POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
         self._library.hdrunet_pack_modulation(*pointers, channels, inputs, exact, values.data_ptr())
-        return Packed("exact modulation" if exact else "modulation", inputs, 1, channels, values)
+        return Packed("modulation", inputs, 1, channels, values, exact)
 
     def modulate(self, features: Tensor, condition: Tensor, packed: Packed) -> Tensor:
         """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
@@ -169,8 +169,7 @@ class Kernels:
         self, features: Tensor, condition: Tensor, packed: Packed
     ) -> tuple[structs.Modulation, tuple[Tensor, Tensor]]:
         """The task, without a result yet, and the tensors that it points into."""
-        exact = packed.kernel == "exact modulation"
-        inputs, height, width = fitting(condition, packed, "exact modulation" if exact else "modulation")
+        inputs, height, width = fitting(condition, packed, "modulation")
         channels = packed.outputs
         shaped(features, condition[:, :1].expand(-1, channels, -1, -1))
         floats = condition.dtype == torch.float32
@@ -178,7 +177,7 @@ class Kernels:
         condition, condition_pitch = in_rows(condition, torch.float32 if floats else self.dtype)
         task = structs.Modulation(
             *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
-            *(packed.address, None, pitch, condition_pitch, floats, exact),
+            *(packed.address, None, pitch, condition_pitch, floats, packed.exact),
         )
         return task, (features, condition)
 

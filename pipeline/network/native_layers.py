@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from . import onednn_layers
 from .config import HDRUNetConfig
-from .cpu_parts import Chaining, Convolving, ConvolvingModulated, Modulated, Modulating, Narrowing
+from .cpu_parts import Chained, Chaining, Convolving, ConvolvingModulated, Modulated, Modulating, Narrowing
 from .hdrunet import PixelModulation
 from .native import Kernels, Layer
 from .native_tensors import Packed
@@ -57,7 +57,7 @@ class Native:
         chained = all(weights_of(conv)[0].shape[-1] == 1 for _, conv in pairwise(convs))
         if self._kernels.tiled and weights_of(convs[0])[0].shape[-1] == 1:  # of features, which are rounded already
             assert not exact
-            return onednn_layers.Chain([self.convolution(*each) for each in convolutions], kept)
+            return Chained([self.convolution(*each) for each in convolutions], kept)
         if pixels and chained and self._kernels.fit(*(len(weights_of(conv)[1]) for conv in convs)):
             return Chain(convolutions, kept, exact, self._kernels)
         return self._others.chain(convolutions, kept)

@@ -17,7 +17,9 @@ FP32, BF16 = ("avx512", "avx2"), ("amx_bf16", "avx512_bf16")
 """Sets of instructions that there are libraries for, the best first: of those that multiply float32, and bfloat16."""
 _PLATFORM = "linux", "x86_64"
 _NOTHING = "Nothing is to be done about it."
-_COMPILER = "Install a C++17 compiler (Debian: apt-get install g++), then this package again: half to 0.8 of the time."
+_COMPILER = (
+    "Install GCC 11, clang 12 or later (Debian: apt-get install g++), then this package again: half to 0.8 of the time."
+)
 
 
 def library(instructions: str) -> ctypes.CDLL:

@@ -19,6 +19,8 @@ class Packed(NamedTuple):
     side: int
     outputs: int
     values: Tensor
+    exact: bool = False
+    """Of a modulation: whether they are for products of float32, or as good."""
 
     @property
     def address(self) -> int:

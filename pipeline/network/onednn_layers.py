@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .cpu_parts import Convolving, ConvolvingModulated, Modulated
+from .cpu_parts import Chained, ConvolvingModulated, Modulated
 from .hdrunet import PixelModulation
 
 _ops: Any = torch.ops.mkldnn
@@ -38,9 +38,9 @@ class OneDnn:
 
     def chain(
         self, convolutions: Sequence[tuple[nn.Module, str]], kept: Sequence[int], exact: Sequence[int] = ()
-    ) -> Chain:
+    ) -> Chained:
         """Convolutions one after the other, and which of their results are asked for."""
-        return Chain([self.convolution(*each) for each in convolutions], kept)
+        return Chained([self.convolution(*each) for each in convolutions], kept)
 
     def narrow(self, conv: nn.Module) -> Narrow:
         """A convolution that makes R, G and B."""
@@ -96,21 +96,6 @@ class Convolution:
         after: tuple[Any, ...] = "add", 1.0, None, [], None
         output: Tensor = _ops._convolution_pointwise_.binary(total, features, *self._convolution, *after)
         return output
-
-
-class Chain:
-    """Convolutions that follow each other: features -> the results that are kept."""
-
-    def __init__(self, convolutions: Sequence[Convolving], kept: Sequence[int]) -> None:
-        self._convolutions, self._kept = convolutions, kept
-
-    def __call__(self, features: Tensor) -> list[Tensor]:
-        results = []
-        for index, convolution in enumerate(self._convolutions):
-            features = convolution(features)
-            if index in self._kept:
-                results.append(features)
-        return results
 
 
 class Narrow:

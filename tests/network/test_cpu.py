@@ -21,7 +21,7 @@ from hdrunet_video.network.native_layers import Native
 from hdrunet_video.network.onednn_layers import OneDnn
 from hdrunet_video.network.weights import load_network
 from hdrunet_video.processor import cpu_has_bf16
-from tests.network.test_native import FOUND
+from tests.network.native_cases import FOUND
 
 CPU = torch.device("cpu")
 CONFIGS = {
@@ -36,7 +36,9 @@ CONFIGS = {
 FLOAT32: dict[str, Layers] = {"onednn": OneDnn(torch.float32)}
 FLOAT32 |= {f"ours {name}": Native(own) for name, own in FOUND.items() if own.precision == "fp32"}
 OURS_IN_BF16 = {f"ours {name}": Native(own) for name, own in FOUND.items() if own.precision == "bf16"}
-BF16: dict[str, Layers] = {"onednn bf16": OneDnn(torch.bfloat16), **OURS_IN_BF16}
+BF16: dict[str, Layers] = OURS_IN_BF16 | (
+    {"onednn bf16": OneDnn(torch.bfloat16)} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else {}
+)
 ALL = FLOAT32 | BF16
 SIZES = [(1, 1), (3, 5), (8, 8), (37, 50), (4, 131), (66, 2)]
 

@@ -2,75 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from collections.abc import Callable, Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from hdrunet_video.network import native_structs as structs
-from hdrunet_video.network.native import Kernels, Layer, kernels
-from hdrunet_video.network.native_library import BF16, FP32
-from hdrunet_video.network.native_team import Team
-from hdrunet_video.processor import cpu_flags
-
-_CAPABILITY = torch.backends.cpu.get_cpu_capability()
-PLATFORM = (sys.platform, platform.machine()) == ("linux", "x86_64")
-FLOAT = [name for name in FP32 if PLATFORM and name.upper() <= _CAPABILITY]
-SANITIZED = os.environ.get("HDRUNET_TEST_KERNELS", "")
-"""Of a library that does without the instructions, under sanitizers (sanitize.sh)."""
-THERE = {*cpu_flags(), SANITIZED}
-EXPECTED = [*FLOAT, *(name for name in BF16 if "avx512" in FLOAT and name in THERE)]
-FOUND = {name: found for name in EXPECTED if (found := kernels(name)) is not None}
-
-AFTER: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda values: values,
-    "relu": F.relu,
-    "leaky_relu": lambda values: F.leaky_relu(values, 0.1),
-}
-sides = st.integers(1, 23)
-vectors = st.integers(1, 5)
-"""Of channels."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def scratch_of_each_call() -> Iterator[None]:
-    """Under sanitizers, so that they see what is read or written beyond it: it is kept for the next call otherwise."""
-
-    def having(team: Team, floats: int) -> structs.Team:
-        team._own.scratch = torch.empty(floats)
-        return structs.Team(1, team._parallel, team._number, team._own.scratch.data_ptr(), floats)
-
-    with pytest.MonkeyPatch.context() as patch:
-        if SANITIZED:
-            patch.setattr(Team, "having", having)
-        yield
-
-
-def features(count: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(1, count, height, width).to(dtype).contiguous(memory_format=torch.channels_last)
-
-
-def of(own: Kernels, channels: int, height: int, width: int) -> Tensor:
-    """Features as these kernels take them."""
-    return features(channels, height, width, own.dtype)
-
-
-TOLERANCE = {"amx_bf16": 1e-4}
-"""Of what is to be exact: sums of two bfloat16 keep 16 bits of a float32."""
-
-
-def assert_close(found: Tensor, expected: Tensor, instructions: str, exact: bool = True) -> None:
-    tolerance = TOLERANCE.get(instructions, 3e-6) if exact or instructions not in BF16 else 0.05
-    assert found.dtype == (torch.float32 if exact else FOUND[instructions].dtype)
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance * max(1.0, float(expected.abs().max())))
+from hdrunet_video.network.native import Layer
+from tests.network.native_cases import AFTER, FOUND, assert_close, features, of, sides, vectors
 
 
 @pytest.mark.parametrize("instructions", FOUND)
@@ -125,35 +64,6 @@ def test_a_convolution_of_a_larger_picture(size: tuple[int, int], stride: int, i
     expected = F.conv2d(image.double(), weight.double(), bias.double(), stride, 1)
     found = own.convolution(image, own.pack("convolution", weight, bias), stride=stride)
     assert_close(found, expected, instructions, exact=False)
-
-
-@pytest.mark.parametrize("instructions", [name for name, own in FOUND.items() if own.tiled])
-@settings(max_examples=40, deadline=None)
-@given(
-    height=sides,
-    width=st.integers(1, 110),
-    floats=st.booleans(),
-    exact=st.booleans(),
-    adds=st.booleans(),
-    side=st.sampled_from([1, 3]),
-    part=st.booleans(),
-)
-def test_a_convolution_of_what_is_modulated(
-    instructions: str, height: int, width: int, floats: bool, exact: bool, adds: bool, side: int, part: bool
-) -> None:
-    """In one go it is the same, to the bit, as one after the other."""
-    torch.manual_seed(width)
-    own = FOUND[instructions]
-    n, beside = own.multiple, 3 if part else 0
-    image = of(own, 2 * n, height + beside, width + 2 * beside)
-    condition = features(n, *image.shape[-2:], torch.float32 if floats else own.dtype)
-    image, condition = (each[..., beside:, beside : beside + width] for each in (image, condition))
-    weights = [torch.randn(rows, n, 1, 1) / n**0.5 for rows in (n, 2 * n) * 2]
-    modulation = own.pack_modulation(weights, [torch.randn(rows) for rows in (n, 2 * n) * 2], exact)
-    packed = own.pack("convolution", torch.randn(n, 2 * n, side, side), torch.randn(n))
-    added = of(own, n, height, width) if adds else None
-    found = own.convolution(image, packed, added=added, modulated=(condition, modulation))
-    assert torch.equal(found, own.convolution(own.modulate(image, condition, modulation), packed, added=added))
 
 
 @pytest.mark.parametrize("instructions", FOUND)
@@ -211,67 +121,6 @@ def test_a_convolution_that_makes_colours(instructions: str, height: int, width:
     packed = own.pack("narrow", weight, bias)
     assert_close(own.narrow(image, packed, added=others), expected + others, instructions)
     assert_close(own.narrow(image, packed, factors=others), expected * others, instructions)
-
-
-@pytest.mark.parametrize("instructions", FOUND)
-@settings(max_examples=40, deadline=None)
-@given(
-    height=sides,
-    width=st.integers(1, 110),
-    inputs=st.integers(1, 2),
-    outputs=vectors,
-    floats=st.booleans(),
-    exact=st.booleans(),
-)
-def test_a_modulation(
-    instructions: str, height: int, width: int, inputs: int, outputs: int, floats: bool, exact: bool
-) -> None:
-    torch.manual_seed(width)
-    own = FOUND[instructions]
-    inputs, outputs = inputs * own.multiple, outputs * own.multiple
-    image, condition = of(own, outputs, height, width), of(own, inputs, height, width)
-    condition = features(inputs, height, width) if floats else condition
-    weights = [torch.randn(rows, inputs, 1, 1) / inputs**0.5 for rows in (inputs, outputs) * 2]
-    biases = [torch.randn(rows) for rows in (inputs, outputs) * 2]
-    layers = [(weight.double(), bias.double()) for weight, bias in zip(weights, biases, strict=True)]
-    scale, shift = (
-        F.conv2d(F.leaky_relu(F.conv2d(condition.double(), *first), 0.1), *second)
-        for first, second in (layers[:2], layers[2:])
-    )
-    expected = image.double() * scale + shift
-    found = own.modulate(image, condition, own.pack_modulation(weights, biases, exact))
-    if exact and own.dtype == torch.bfloat16:  # right but for how the result is rounded
-        error = (found - expected).abs() - expected.abs() / 256
-        assert float(error.max()) < TOLERANCE[instructions] * max(1.0, float(expected.abs().max()))
-    else:
-        assert_close(found, expected, instructions, exact)
-
-
-@pytest.mark.parametrize("instructions", FOUND)
-@settings(max_examples=20, deadline=None)
-@given(width=st.integers(1, 110), inputs=st.integers(1, 2), outputs=vectors)
-def test_a_modulation_of_small_whole_numbers_loses_nothing(
-    instructions: str, width: int, inputs: int, outputs: int
-) -> None:
-    """Whatever its products are of: these numbers are exact in eight bits."""
-    torch.manual_seed(width)
-    own = FOUND[instructions]
-    inputs, outputs = inputs * own.multiple, outputs * own.multiple
-
-    def whole(*shape: int) -> Tensor:
-        return torch.randint(-1, 2, shape).float()
-
-    image, condition = whole(1, outputs, 2, width), whole(1, inputs, 2, width)
-    first, second = whole(inputs, inputs, 1, 1), whole(outputs, inputs, 1, 1)
-    biases = [whole(inputs) + inputs + 1, whole(outputs)]  # so that the leaky ReLU has nothing to do
-    hidden = F.conv2d(condition.double(), first.double(), biases[0].double())
-    scaled = F.conv2d(hidden, second.double(), biases[1].double())
-    packed = own.pack_modulation([first, second] * 2, biases * 2)
-    found = own.modulate(image.to(own.dtype), condition.to(own.dtype), packed)
-    expected, step = image * scaled + scaled, 2**-8 if own.dtype == torch.bfloat16 else 0
-    assert bool(
-        ((found - expected).abs() <= expected.abs() * step).all()
-    )  # the result is rounded, either way if between
 
 
 @pytest.mark.parametrize("instructions", FOUND)

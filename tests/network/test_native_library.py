@@ -26,9 +26,9 @@ from hdrunet_video.network.native import Kernels, kernels
 from hdrunet_video.network.native_library import instructions_for_bf16, instructions_for_fp32, library
 from hdrunet_video.network.native_structs import INTERFACE
 from hdrunet_video.network.native_team import Team
-from tests.network import test_native
+from tests.network import test_native, test_native_modulation
+from tests.network.native_cases import EXPECTED, FOUND, PLATFORM
 from tests.network.test_cpu import CONFIGS, CPU, OURS_IN_BF16, a_network
-from tests.network.test_native import EXPECTED, FOUND, PLATFORM
 
 ROOT = Path(__file__).parents[2]
 COMPILER = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
@@ -196,6 +196,7 @@ def test_each_compiler_makes_kernels_that_are_right(compiler: str, tmp_path: Pat
     subprocess.run(build, cwd=ROOT, env=os.environ | {"CXX": compiler}, check=True)
     assert len(list((tmp_path / "lib").glob("_hdrunet_kernels_*.so"))) == 4
     path = os.pathsep.join([str(tmp_path / "lib"), os.environ.get("PYTHONPATH", "")])
-    test = [sys.executable, "-m", "pytest", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", test_native.__file__]
+    files = test_native.__file__, test_native_modulation.__file__
+    test = [sys.executable, "-m", "pytest", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", *files]
     done = subprocess.run(test, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hdrunet_video.network.native import Layer, Packed
-from tests.network.test_native import FOUND, features, of
+from tests.network.native_cases import FOUND, features, of
 
 
 @pytest.mark.parametrize("instructions", FOUND)

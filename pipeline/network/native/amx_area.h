@@ -5,6 +5,7 @@
 
 #include "amx_tiles.h"
 #include "tasks.h"
+#include "team.h"
 
 namespace {
 
@@ -32,6 +33,7 @@ struct Area {
 
   // Pixels; products go on to whole blocks.
   long size() const { return stride * lines * pitch + stride * BLOCK + side; }
+  long floats() const { return size() * channels / 2; }
   long line(long y) const { return (y % stride * lines + y / stride) * pitch; }
 
   // An item of work: its first output, and how many there are.
@@ -79,5 +81,13 @@ struct Area {
     for (long k = 0; k < count; k += BLOCK) store_upper(to + k, Lanes{}, Lanes{});
   }
 };
+
+// work(item, halves, scratch) of each: with room for what it sees, and the scratch behind that.
+template <typename Work> void share_items(const Area &area, const Team &team, const Work &work) {
+  share(area.rows * area.columns, team, [&](long index, float *scratch) {
+    const Tiles tiles;
+    work(area.item(index), reinterpret_cast<Factor *>(scratch), scratch + area.floats());
+  });
+}
 
 } // namespace

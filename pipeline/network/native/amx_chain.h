@@ -68,7 +68,7 @@ long chain_scratch_size(const Chain &chain) {
 }
 
 // The sums of a block of pixels: to the result from pixel `first` on, where there is one, and as high and low halves to
-// the layer that follows, where there is one.
+// the layer that follows, where there is one: a loop for each, as one for all took longer.
 template <long after>
 void finish(const Layer &layer, const float *sums, long first, long count, Factor *halves) {
   const long columns = layer.outputs;
@@ -76,12 +76,7 @@ void finish(const Layer &layer, const float *sums, long first, long count, Facto
   float *floats = kept && layer.floats ? static_cast<float *>(layer.result) + first * columns : nullptr;
   Feature *features = kept && !layer.floats ? static_cast<Feature *>(layer.result) + first * columns : nullptr;
   for (long n = 0; n < columns; n += BLOCK) {
-    const auto values_of = [&](long each) {
-      Both values = load_both(sums + each * columns + n);
-      if (after == RELU) values = {rectified(values.first), rectified(values.second)};
-      if (after == LEAKY_RELU) values = {leaky(values.first), leaky(values.second)};
-      return values;
-    };
+    const auto values_of = [&](long each) { return activated<after>(load_both(sums + each * columns + n)); };
     for (long each = 0; floats && each < count; ++each) {
       const Both values = values_of(each);
       store(floats + each * columns + n, values.first), store(floats + each * columns + n + LANES, values.second);

@@ -29,7 +29,7 @@ long steps_of(const Convolution &c) { return c.side * c.side * c.channels / BLOC
 long convolution_scratch_size(const Convolution &task) {
   const long before = task.modulation ? modulation_scratch_size(*task.modulation) : 0;
   const long after = 2 * BLOCK * BLOCK + steps_of(task) * 2;
-  return area_of(task).size() * task.channels / 2 + (before > after ? before : after);
+  return area_of(task).floats() + (before > after ? before : after);
 }
 
 // The sums of a block on their way to the result.
@@ -43,9 +43,7 @@ template <long after, bool adds> struct Finish {
   // Those from `first` to `stop`, or as many of them as there are.
   ALWAYS_INLINE void some(long first, long stop) const {
     for (long each = first; each < stop && each < count; ++each) {
-      Both values = load_both(sums + rows[each] * BLOCK);
-      if (after == RELU) values = {rectified(values.first), rectified(values.second)};
-      if (after == LEAKY_RELU) values = {leaky(values.first), leaky(values.second)};
+      Both values = activated<after>(load_both(sums + rows[each] * BLOCK));
       if (adds) {
         const Both more = load_both(others + added[each]);
         values = {values.first + more.first, values.second + more.second};
@@ -100,11 +98,7 @@ auto computing(const Convolution &c) {
 void compute_convolution(const Convolution &c, const Team &team) {
   const Area area = area_of(c);
   const auto compute = computing(c);
-  share(area.rows * area.columns, team, [&](long index, float *scratch) {
-    const Tiles tiles;
-    const Area::Item item = area.item(index);
-    Factor *halves = reinterpret_cast<Factor *>(scratch);
-    float *sums = scratch + area.size() * c.channels / 2;
+  share_items(area, team, [&](const Area::Item &item, Factor *halves, float *sums) {
     if (c.modulation) {
       const Area::Seen seen = area.seen(item);
       area.fill(seen, halves, [](long, Factor *) {});

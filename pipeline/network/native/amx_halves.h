@@ -4,6 +4,7 @@
 #pragma once
 
 #include "lanes.h"
+#include "tasks.h"
 
 #include <immintrin.h>
 
@@ -46,6 +47,12 @@ struct Both {
 };
 
 template <typename Value> ALWAYS_INLINE Both load_both(const Value *from) { return {load(from), load(from + LANES)}; }
+
+template <long after> ALWAYS_INLINE Both activated(Both values) {
+  if (after == RELU) return {rectified(values.first), rectified(values.second)};
+  if (after == LEAKY_RELU) return {leaky(values.first), leaky(values.second)};
+  return values;
+}
 
 inline Factor half_of(float value) {
   if (value != value) return 0x7fc0; // among them are such that would be 0, rounded

@@ -89,8 +89,8 @@ template <bool exact, bool usual> struct ModulationStep {
              halves_of(m.packed + 2 * inputs), m.packed, 2 * inputs, sums, meanwhile_first);
     for (long k = 0; k < 2 * inputs; k += BLOCK)
       for (long row = 0; row < BLOCK; ++row) {
-        const Both values = load_both(sums + row * 2 * inputs + k);
-        store_halves(hidden + row * 4 * inputs + k, leaky(values.first), leaky(values.second), exact ? 2 * inputs : 0);
+        const Both values = activated<LEAKY_RELU>(load_both(sums + row * 2 * inputs + k));
+        store_halves(hidden + row * 4 * inputs + k, values.first, values.second, exact ? 2 * inputs : 0);
       }
     multiply(hidden, 4 * inputs, second, halves_of(scale + channels), scale, channels, scales, meanwhile_second);
     multiply(hidden + inputs, 4 * inputs, second, halves_of(shift + channels), shift, channels, shifts, [](long) {});

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "amx_area.h"
-#include "team.h"
 
 namespace {
 
@@ -29,7 +28,7 @@ long whole_blocks(const Area &area) { return in_blocks(area.lines * area.pitch) 
 // The pixels and what each adds, three floats for each sample, and a path.
 long narrow_scratch_size(const Narrow &task) {
   const Area area = area_of(task);
-  return area.size() * task.channels / 2 + whole_blocks(area) * BLOCK + TWICE * task.channels / BLOCK * 2;
+  return area.floats() + whole_blocks(area) * BLOCK + TWICE * task.channels / BLOCK * 2;
 }
 
 // One output: of what each pixel adds to the samples that see it, those of this one.
@@ -49,11 +48,7 @@ ALWAYS_INLINE void add_up(const Narrow &n, const float *parts, long pitch, long 
 
 void compute_narrow(const Narrow &n, const Team &team) {
   const Area area = area_of(n);
-  share(area.rows * area.columns, team, [&](long index, float *scratch) {
-    const Tiles tiles;
-    const Area::Item item = area.item(index);
-    Factor *halves = reinterpret_cast<Factor *>(scratch);
-    float *parts = scratch + area.size() * n.channels / 2;
+  share_items(area, team, [&](const Area::Item &item, Factor *halves, float *parts) {
     const Path path = path_along(n.channels, TWICE, 0, reinterpret_cast<long *>(parts + whole_blocks(area) * BLOCK));
     area.copy(item, halves);
     const Factor *matrix = reinterpret_cast<const Factor *>(n.packed + BLOCK);

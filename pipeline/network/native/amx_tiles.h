@@ -133,7 +133,7 @@ ALWAYS_INLINE void multiply(const Factor *left, long pitch, Path path, const Fac
 // Of how many products the product of two floats is made, where each is rounded, or the sum of two bfloat16:
 // once: rounded * rounded
 // twice: rounded * high + rounded * low
-// thrice: high * high + low * high + high * low
+// thrice: high * high + low * high + high * low (as "bf16x3" elsewhere)
 enum Parts : long { ONCE = 1, TWICE, THRICE };
 
 ALWAYS_INLINE long in_blocks(long count) { return (count + BLOCK - 1) / BLOCK; }

@@ -1,6 +1,6 @@
 // The kernels as Python calls them (native.py): one library for each set of instructions, with the same names in all.
-// All sizes are in floats. Nothing of a standard library is included, as it would be compiled for these instructions
-// too, and a linker may take that for the rest of a process.
+// Sizes of packed weights and scratch are in floats. Nothing of a standard library is included, as it would be compiled
+// for these instructions too, and a linker may take that for the rest of a process.
 #pragma once
 
 #ifdef AMX
