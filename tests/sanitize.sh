@@ -19,21 +19,18 @@ build() {
 }
 build -Wl,-z,lazy -DPy_LIMITED_API=0x030C0000 -DVS_USE_API_42 -DHDRUNET_VERSION_MAJOR=0 -DHDRUNET_VERSION_MINOR=1 \
   -I"$include" -I"$work/vapoursynth/include" plugin/native/*.cpp -o "$work/vapoursynth/plugins/hdrunet/libhdrunet.so"
-kernels() {
-  build "${@:2}" -mfma "pipeline/network/native/$1.cpp" -o "$work/_hdrunet_kernels_$1.so"
-}
-avx512=(-mavx512f -mavx512bw -mavx512dq -mavx512vl)
-kernels avx2 -mavx2
-kernels avx512 "${avx512[@]}"
-kernels avx512_bf16 "${avx512[@]}" -mavx512bf16
-kernels amx_bf16 "${avx512[@]}" -DEMULATED # sanitizers do not see what AMX's own instructions read
-export HDRUNET_TEST_KERNELS=amx_bf16
+for instructions in avx2 avx512 avx512_bf16 amx_bf16; do
+  build -mavx2 -mfma -Wno-psabi -include tests/network/emulated.h "pipeline/network/native/$instructions.cpp" \
+    -o "$work/_hdrunet_kernels_$instructions.so" &
+  builds+=($!)
+done
+for each in "${builds[@]}"; do wait "$each"; done
+export HDRUNET_TEST_EMULATED=1
 # Python and torch keep much until the end on purpose, so leaks are left to test_memory.py.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work"
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 # Memory under a sanitizer says nothing about memory without one, and the guide's other tools are not ours to preload.
 # OpenVINO opens its libraries with RTLD_DEEPBIND, which AddressSanitizer ends the process for.
-"$python" -m pytest tests/plugin tests/network/test_native.py \
-  tests/network/test_native_refusals.py -m 'not slow' --ignore tests/plugin/test_memory.py \
-  --ignore tests/plugin/test_guide.py -p no:cacheprovider \
+"$python" -m pytest tests/plugin tests/network/test_native{,_modulation,_refusals}.py -m 'not slow' \
+  --ignore tests/plugin/test_memory.py --ignore tests/plugin/test_guide.py -p no:cacheprovider \
   --deselect tests/plugin/test_frames.py::test_openvino_in_place_of_our_own_code "$@"

@@ -10,7 +10,7 @@ import torch
 from hdrunet_video.network import native_structs as structs
 from hdrunet_video.network.native_team import Team
 
-from .native_cases import SANITIZED
+from .native_cases import EMULATED
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,6 +22,6 @@ def scratch_of_each_call() -> Iterator[None]:
         return structs.Team(1, team._parallel, team._number, team._own.scratch.data_ptr(), floats)
 
     with pytest.MonkeyPatch.context() as patch:
-        if SANITIZED:
+        if EMULATED:
             patch.setattr(Team, "having", having)
         yield

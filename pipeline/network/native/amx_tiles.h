@@ -11,40 +11,7 @@ namespace {
 
 constexpr long TILE = 16, BLOCK = 2 * TILE; // rows and columns of a product, and halves in a row of a factor
 
-#ifdef EMULATED
-
-// In C++, for processors without the instructions and for sanitizers, which do not see what those read.
-inline long ask_for_tiles() { return 0; }
-
-struct Tiles {
-  Tiles() {}
-};
-
-thread_local float block[BLOCK][BLOCK];
-
-inline void begin_block(const float *bias) {
-  for (auto &row : block) store(row, load(bias)), store(row + LANES, load(bias + LANES));
-}
-
-inline void add_to_block(const Factor *left, long pitch, const Factor *right) {
-  float matrix[BLOCK][BLOCK];
-  for (long k = 0; k < BLOCK; ++k)
-    for (long n = 0; n < BLOCK; ++n)
-      matrix[k][n] = float_of(right[n / TILE * TILE * BLOCK + k / 2 * BLOCK + n % TILE * 2 + k % 2]);
-  for (long row = 0; row < BLOCK; ++row)
-    for (long k = 0; k < BLOCK; ++k) {
-      const float factor = float_of(left[row * pitch + k]);
-      for (long n = 0; n < BLOCK; n += LANES)
-        store(block[row] + n, load(block[row] + n) + factor * load(matrix[k] + n));
-    }
-}
-
-inline void finish_block(float *to, long pitch) {
-  for (long row = 0; row < BLOCK; ++row)
-    for (long n = 0; n < BLOCK; ++n) to[row * pitch + n] = block[row][n];
-}
-
-#else
+#ifndef EMULATED // by tests/network/emulated.h
 
 // Asks Linux for the registers, for all threads of this process: 0, or an error.
 inline long ask_for_tiles() {
