@@ -39,9 +39,11 @@ template <typename Value> struct SecondStep {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v)
-        sums[r][v] = sums[r][v] * load(features + (row + r) * channels + column + v * LANES) +
-                     load(packed_shift + column + v * LANES);
+      for (int v = 0; v < vectors; ++v) {
+        const long at = (row + r) * channels + column + v * LANES, next_rows = rows * channels;
+        sums[r][v] = sums[r][v] * load(features + at) + load(packed_shift + column + v * LANES);
+        fetch(features + at + next_rows), fetch(result + at + next_rows);
+      }
     }
     multiply_add(left + inputs, 2 * inputs, panel(packed_shift, column), inputs, sums);
     finish(sums, result + row * channels + column, channels);

@@ -19,11 +19,13 @@ template <typename Work> struct Shared {
   const Work &work;
   long count, items_taken;
 
+  // Items that follow each other, as what is near one is near the next; ever fewer, so that no thread waits for long.
   void take_items(float *scratch) {
-    for (;;) {
-      const long item = __atomic_fetch_add(&items_taken, 1, __ATOMIC_RELAXED);
-      if (item >= count) return;
-      work(item, scratch);
+    long item = 0;
+    while (item < count) {
+      const long some = (count - item) / (2 * team.threads), end = item + (some ? some : 1);
+      if (!__atomic_compare_exchange_n(&items_taken, &item, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+      for (; item < end; ++item) work(item, scratch);
     }
   }
 

@@ -101,6 +101,7 @@ struct Block {
   void filter_inputs() const {
     static const float nothing[1024] = {};
     const Convolution &c = convolution;
+    const long next_tile = STEP * c.channels;
     for (long tile = 0; tile < count; ++tile) {
       const long top = (first + tile) / across * STEP - 1, left = (first + tile) % across * STEP - 1;
       const float *samples[SIDE][SIDE];
@@ -117,6 +118,8 @@ struct Block {
           Lanes d[SIDE];
 #pragma GCC unroll 6
           for (int j = 0; j < SIDE; ++j) d[j] = load(samples[i][j] + channel);
+#pragma GCC unroll 6
+          for (int j = SIDE - STEP; j < SIDE; ++j) fetch(samples[i][j] + channel + next_tile);
           filter_input(d, rows[i]);
         }
         Factor *to = inputs + tile * c.channels + channel;
@@ -145,6 +148,7 @@ struct Block {
   void filter_products(long output, long chunk) const {
     const Convolution &c = convolution;
     const long spread = c.shuffled ? 2 : 1, depth = c.shuffled ? c.outputs / 4 : c.outputs;
+    const long next_tile = STEP * spread * depth;
     for (long tile = 0; tile < count; ++tile) {
       const long top = (first + tile) / across * STEP, left = (first + tile) % across * STEP;
       for (long channel = 0; channel < chunk; channel += LANES) {
@@ -168,8 +172,14 @@ struct Block {
             const long y = (top + i) * spread + place / 2, x = (left + j) * spread + place % 2;
             Lanes value = row[j] + bias;
             if (c.after == RELU) value = rectified(value);
-            if (c.added) value += load(c.added + y * c.added_pitch + x * depth + plane);
-            store(c.result + (y * c.width * spread + x) * depth + plane, value);
+            if (c.added) {
+              const float *from = c.added + y * c.added_pitch + x * depth + plane;
+              value += load(from);
+              fetch(from + next_tile);
+            }
+            float *to = c.result + (y * c.width * spread + x) * depth + plane;
+            store(to, value);
+            fetch(to + next_tile);
           }
         }
       }
