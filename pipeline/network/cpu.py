@@ -33,8 +33,9 @@ DTYPES: dict[Literal["fp32", "bf16"], torch.dtype] = {"fp32": torch.float32, "bf
 """Of products."""
 _ENGINE_BYTES_PER_PIXEL = 160
 """What the engine has of a frame beside the maps of the network."""
-_SAMPLES = 1 << 16
-"""Of a tile: 16 MiB of 64 float32 channels. Whatever the number of threads, so that the bits do not depend on it."""
+_SAMPLES = 120_000
+"""Of a tile: with its halo, 64 float32 channels are just less than the 32 MiB that host.py keeps for the next tile.
+Whatever the number of threads, so that the bits do not depend on it."""
 _MOST_LARGER = 2
 """Times: memory for a larger picture than that is not held on to for a smaller one. Tiles differ by a few pixels."""
 _log = logging.getLogger(__name__)
