@@ -19,6 +19,7 @@ build() {
 }
 build -Wl,-z,lazy -DPy_LIMITED_API=0x030C0000 -DVS_USE_API_42 -DHDRUNET_VERSION_MAJOR=0 -DHDRUNET_VERSION_MINOR=1 \
   -I"$include" -I"$work/vapoursynth/include" plugin/native/*.cpp -o "$work/vapoursynth/plugins/hdrunet/libhdrunet.so"
+builds=()
 for instructions in avx2 avx512 avx512_bf16 amx_bf16; do
   build -mavx2 -mfma -Wno-psabi -include tests/network/emulated.h "pipeline/network/native/$instructions.cpp" \
     -o "$work/_hdrunet_kernels_$instructions.so" &

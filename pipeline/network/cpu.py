@@ -1,4 +1,4 @@
-"""The network on a CPU: fused layers, on pieces of the picture that stay in the caches.
+"""The network on a CPU: fused layers, on pieces of the picture that take little memory.
 
 The layers are our kernels (native.py) where they were built and have the layer, else oneDNN's.
 

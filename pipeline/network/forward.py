@@ -2,7 +2,7 @@
 
 eager      PyTorch's own operators, channels_last: any device, the reference of the others
 cuda       Triton kernels in CUDA graphs: fp16 on CUDA
-cpu        our kernels and oneDNN's fused convolutions, on tiles that stay in the caches: fp32 and bf16 on the CPU
+cpu        our kernels and oneDNN's fused convolutions, on tiles: fp32 and bf16 on the CPU
 openvino   OpenVINO's CPU plugin: fp32 and bf16 on the CPU, where it is asked for
 """
 

@@ -50,6 +50,8 @@ inline __m512i permuted(__m512i first, __m512i places, __m512i second) {
   return (__m512i)values;
 }
 
+inline __m512 zeros() { return __m512{}; }
+
 inline __m512i repeated(unsigned int value) { return (__m512i)(value + Pairs{}); }
 
 inline __m256bh rounded(__m512 value) {
@@ -69,7 +71,7 @@ inline __m512 multiplied(__m512 sum, __m512bh left, __m512bh right) {
 #define _mm512_load_si512 emulated::load
 #define _mm512_loadu_si512 emulated::load
 #define _mm512_storeu_si512 emulated::store
-#define _mm512_setzero_ps __m512
+#define _mm512_setzero_ps emulated::zeros
 #define _mm512_set1_epi32 emulated::repeated
 #define _mm512_mask_loadu_ps emulated::load_some
 #define _mm512_permutex2var_epi16 emulated::permuted

@@ -14,8 +14,8 @@ typedef Lanes Anywhere __attribute__((aligned(4), may_alias));
 ALWAYS_INLINE Lanes load(const float *from) { return *reinterpret_cast<const Anywhere *>(from); }
 ALWAYS_INLINE void store(float *to, Lanes value) { *reinterpret_cast<Anywhere *>(to) = value; }
 
-// Has the caches fetch what is read or written soon, where a processor does not foresee it.
-ALWAYS_INLINE void fetch(const float *soon) { __builtin_prefetch(soon); }
+// Of what is read or written soon, where a processor does not foresee it. There need not be memory at the address.
+ALWAYS_INLINE void prefetch(const float *address) { __builtin_prefetch(address); }
 
 // What is not negative, and 0 or a tenth of what is. NaN stays NaN.
 ALWAYS_INLINE Lanes rectified(Lanes value) { return value < Lanes{} ? Lanes{} : value; }

@@ -42,7 +42,7 @@ template <typename Value> struct SecondStep {
       for (int v = 0; v < vectors; ++v) {
         const long at = (row + r) * channels + column + v * LANES, next_rows = rows * channels;
         sums[r][v] = sums[r][v] * load(features + at) + load(packed_shift + column + v * LANES);
-        fetch(features + at + next_rows), fetch(result + at + next_rows);
+        prefetch(features + at + next_rows), prefetch(result + at + next_rows);
       }
     }
     multiply_add(left + inputs, 2 * inputs, panel(packed_shift, column), inputs, sums);

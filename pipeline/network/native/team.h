@@ -19,7 +19,8 @@ template <typename Work> struct Shared {
   const Work &work;
   long count, items_taken;
 
-  // Items that follow each other, as what is near one is near the next; ever fewer, so that no thread waits for long.
+  // Items that follow each other, as what is near one is near the next; ever fewer, so that no thread waits for long
+  // ("guided", as OpenMP calls it).
   void take_items(float *scratch) {
     long item = 0;
     while (item < count) {

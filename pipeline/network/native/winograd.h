@@ -119,7 +119,7 @@ struct Block {
 #pragma GCC unroll 6
           for (int j = 0; j < SIDE; ++j) d[j] = load(samples[i][j] + channel);
 #pragma GCC unroll 6
-          for (int j = SIDE - STEP; j < SIDE; ++j) fetch(samples[i][j] + channel + next_tile);
+          for (int j = SIDE - STEP; j < SIDE; ++j) prefetch(samples[i][j] + channel + next_tile);
           filter_input(d, rows[i]);
         }
         Factor *to = inputs + tile * c.channels + channel;
@@ -175,11 +175,11 @@ struct Block {
             if (c.added) {
               const float *from = c.added + y * c.added_pitch + x * depth + plane;
               value += load(from);
-              fetch(from + next_tile);
+              prefetch(from + next_tile);
             }
             float *to = c.result + (y * c.width * spread + x) * depth + plane;
             store(to, value);
-            fetch(to + next_tile);
+            prefetch(to + next_tile);
           }
         }
       }
