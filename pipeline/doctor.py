@@ -10,15 +10,11 @@ from importlib.metadata import PackageNotFoundError, files, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from hdrunet_video.presets import load_preset, preset_names
 
 from .cgroup import cpu_quota
 from .errors import HdrunetError
-
-if TYPE_CHECKING:
-    from .network.cpu_parts import Layers
 
 
 @dataclass(frozen=True)
@@ -110,26 +106,29 @@ def _a_frame_on(device: str) -> Finding:
 
 
 def _kernels() -> Iterator[Finding]:
-    from .network.native import load
-    from .network.native_layers import Native
     from .network.native_library import instructions_for_bf16
 
-    yield _kernels_of("cpu kernels", lambda: Native(load()))
-    if (name := instructions_for_bf16()) is not None:
-        yield _kernels_of("cpu kernels for bf16", lambda: Native(load(name)))
+    yield _kernels_for("cpu kernels", None)
+    for instructions in instructions_for_bf16():
+        finding = _kernels_for(f"cpu kernels for {instructions}", instructions)
+        yield finding
+        if finding.good:
+            break  # conversions do not look further
 
 
-def _kernels_of(name: str, make: Callable[[], Layers]) -> Finding:
+def _kernels_for(name: str, instructions: str | None) -> Finding:
     """Tried as conversions try them, on the bundled weights."""
     import torch
 
     from .network.check import largest_error
     from .network.cpu import TOLERANCE, FusedNetwork
+    from .network.native import load
+    from .network.native_layers import Native
     from .network.weights import load_network
 
-    instead, network = "oneDNN's are used", load_network()
+    instead, network = "conversions go on without them", load_network()
     try:
-        layers = make()
+        layers = Native(load(instructions))
     except HdrunetError as problem:
         return Finding(name, False, f"{problem}: {instead}", problem.hint, optional=True)
     except (OSError, AttributeError) as problem:

@@ -14,8 +14,8 @@ import pytest
 from hdrunet_video.cli import main
 from hdrunet_video.doctor import Finding, _a_frame_on, examine
 from hdrunet_video.network.native import Kernels, kernels
-from hdrunet_video.network.native_library import instructions_for_bf16
 from tests.conftest import ffmpeg, ffprobe
+from tests.network.native_cases import FOUND
 
 
 def test_dry_run_tells_the_plan_and_writes_nothing(
@@ -94,25 +94,19 @@ def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Kernels, kind, wrong)
     assert not of_the_kernels().good
-    assert "of a 10-bit code: oneDNN's are used" in of_the_kernels().text
+    assert "of a 10-bit code: conversions go on without them" in of_the_kernels().text
 
 
-@pytest.mark.skipif(
-    (name := instructions_for_bf16()) is None or kernels(name) is None, reason="bf16 is not for our kernels here"
-)
-def test_doctor_tries_the_kernels_for_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not FOUND, reason="the package was installed without a compiler, or for another CPU")
+def test_doctor_tries_the_kernels_for_bf16_until_some_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = next(iter(FOUND))
     monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
-
-    def found() -> Finding:
-        (finding,) = (each for each in examine() if each.name == "cpu kernels for bf16")
-        assert finding.optional
-        return finding
-
-    assert found().good
-    right = Kernels.convolution
-    monkeypatch.setattr(Kernels, "convolution", lambda *given, **named: right(*given, **named) * 1.02)
-    assert not found().good
-    assert "of a 10-bit code: oneDNN's are used" in found().text
+    names = ["missing", there, "never tried"]
+    monkeypatch.setattr("hdrunet_video.network.native_library.instructions_for_bf16", lambda: names)
+    found = [each for each in examine() if each.name.startswith("cpu kernels for ")]
+    assert [(each.name.split()[-1], each.good) for each in found] == [("missing", False), (there, True)]
+    assert all(each.optional for each in found)
+    assert found[0].text == "those for missing were not built: conversions go on without them"
 
 
 @pytest.mark.skipif(kernels() is None, reason="the package was installed without a compiler, or for another CPU")

@@ -46,23 +46,21 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     warning in the log unless the network's configuration is the reason."""
     if network.config.condition and network.config.modulation != "spatial":
         return None
-    if (own := own_layers(precision)) is not None and own.fit(network.config):
-        otherwise = "the kernels of this package cannot be used on this CPU, going on with oneDNN's"
+    otherwise = "kernels of this package cannot be used on this CPU, going on without them"
+    for own in own_layers(precision):
         made = partial(FusedNetwork, network, own)
-        if (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)) is not None:
+        if own.fit(network.config) and (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)):
             return fused
     otherwise = f"{precision} cannot be fused on this CPU, going on with PyTorch's operators in fp32"
     made = partial(FusedNetwork, network, OneDnn(DTYPES[precision]))
     return believed(made, network, TOLERANCE[precision], _log, otherwise)
 
 
-def own_layers(precision: Literal["fp32", "bf16"]) -> Native | None:
-    """Of our kernels for this processor; None where there are none that were built, can be loaded, and have this."""
-    name = None
-    if precision == "bf16" and (name := instructions_for_bf16()) is None:
-        return None
-    found = kernels(name)
-    return None if found is None else Native(found)
+def own_layers(precision: Literal["fp32", "bf16"]) -> Iterator[Native]:
+    """Of our kernels for this processor, the fastest first: those that were built, can be loaded, and have this."""
+    for name in instructions_for_bf16() if precision == "bf16" else [None]:
+        if (found := kernels(name)) is not None:
+            yield Native(found)
 
 
 class FusedNetwork:

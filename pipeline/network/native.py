@@ -244,7 +244,5 @@ def kernels(instructions: str | None = None) -> Kernels | None:
     except HdrunetError:
         return None
     except (OSError, AttributeError) as error:
-        _log.warning(
-            "the kernels of this package cannot be loaded, going on with oneDNN's: %s; install it again", error
-        )
+        _log.warning("the kernels of this package cannot be loaded, going on without them: %s; install it again", error)
         return None

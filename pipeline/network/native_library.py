@@ -36,11 +36,12 @@ def library(instructions: str) -> ctypes.CDLL:
     return loaded
 
 
-def instructions_for_bf16() -> str | None:
-    """The best set of instructions for products of bfloat16 on this processor; None where they are for oneDNN."""
+def instructions_for_bf16() -> list[str]:
+    """The sets of instructions for products of bfloat16 on this processor, the best first; none where they are for
+    oneDNN."""
     if (sys.platform, platform.machine()) != _PLATFORM or not _torch_uses(FP32[0]):
-        return None
-    return next((name for name in BF16 if name in cpu_flags()), None)
+        return []
+    return [name for name in BF16 if name in cpu_flags()]
 
 
 def instructions_for_fp32() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import platform
@@ -26,6 +27,7 @@ from hdrunet_video.network.native import Kernels, kernels
 from hdrunet_video.network.native_library import instructions_for_bf16, instructions_for_fp32, library
 from hdrunet_video.network.native_structs import INTERFACE
 from hdrunet_video.network.native_team import Team
+from hdrunet_video.network.onednn_layers import OneDnn
 from tests.network import test_native, test_native_modulation
 from tests.network.native_cases import EXPECTED, FOUND, PLATFORM
 from tests.network.test_cpu import CONFIGS, CPU, OURS_IN_BF16, a_network
@@ -89,7 +91,7 @@ def test_a_library_of_another_version_is_not_used(
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert kernels(name) is None
-        assert "cannot be loaded, going on with oneDNN's: " in caplog.text
+        assert "cannot be loaded, going on without them: " in caplog.text
         assert why in caplog.text
 
 
@@ -118,11 +120,11 @@ def test_where_they_were_not_built_onednn_goes_on(monkeypatch: pytest.MonkeyPatc
 def test_which_kernels_are_for_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """AMX before AVX-512; what torch is not to use, neither do they."""
     for capability, flags, expected in (
-        ("AVX512", {"avx512_bf16"}, "avx512_bf16"),
-        ("AVX512", {"avx512_bf16", "amx_bf16"}, "amx_bf16"),
-        ("AVX512_AMX", {"avx512_bf16", "amx_bf16"}, "amx_bf16"),
-        ("AVX512", {"avx512f"}, None),
-        ("AVX2", {"avx512_bf16", "amx_bf16"}, None),
+        ("AVX512", {"avx512_bf16"}, ["avx512_bf16"]),
+        ("AVX512", {"avx512_bf16", "amx_bf16"}, ["amx_bf16", "avx512_bf16"]),
+        ("AVX512_AMX", {"avx512_bf16", "amx_bf16"}, ["amx_bf16", "avx512_bf16"]),
+        ("AVX512", {"avx512f"}, []),
+        ("AVX2", {"avx512_bf16", "amx_bf16"}, []),
     ):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda capability=capability: capability)
         monkeypatch.setattr("hdrunet_video.network.native_library.cpu_flags", lambda flags=flags: flags)
@@ -136,7 +138,7 @@ def test_who_computes_in_bf16(
     """oneDNN where our kernels were not built, are not for so few channels, or are wrong."""
     network = a_network(CONFIGS["of all of our kernels"])
     name = instructions.removeprefix("ours ")
-    monkeypatch.setattr("hdrunet_video.network.cpu.instructions_for_bf16", lambda: name)
+    monkeypatch.setattr(cpu, "instructions_for_bf16", lambda: [name])
 
     def whose(network: HDRUNet) -> tuple[str, str]:
         placed = place(network, CPU, "bf16")
@@ -152,7 +154,32 @@ def test_who_computes_in_bf16(
     right = Kernels.convolution
     monkeypatch.setattr(Kernels, "convolution", lambda self, *given, **named: right(self, *given, **named) * 1.2)
     assert whose(network) == ("onednn", "bf16")
-    assert "going on with oneDNN's: it is wrong by" in caplog.text
+    assert "going on without them: it is wrong by" in caplog.text
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("there", "backend"),
+    [
+        ({"first": None, "second": "right"}, "ours"),
+        ({"first": "wrong", "second": "right"}, "ours"),
+        ({"first": "wrong", "second": None}, "onednn"),
+        ({"first": None, "second": None}, "onednn"),
+    ],
+)
+def test_where_the_best_for_bf16_cannot_be_used_the_next_are(
+    there: dict[str, str | None], backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried with kernels for float32, which are there on every machine."""
+    right = kernels()
+    assert right is not None
+    wrong = copy.copy(right)
+    monkeypatch.setattr(wrong, "convolution", lambda *given, **named: right.convolution(*given, **named) * 1.2)
+    made = {"right": right, "wrong": wrong, None: None}
+    monkeypatch.setattr(cpu, "instructions_for_bf16", lambda: list(there))
+    monkeypatch.setattr(cpu, "kernels", lambda name: made[there[name]])
+    monkeypatch.setattr(cpu, "OneDnn", lambda dtype: OneDnn(torch.float32))  # there are processors without bfloat16
+    assert getattr(place(a_network(CONFIGS["of our kernels"]), CPU, "bf16"), "backend", "") == backend
 
 
 @needs_compiler
@@ -181,7 +208,7 @@ def test_where_they_are_wrong_onednn_goes_on_and_it_is_said(
     assert isinstance(placed, FusedNetwork)
     assert placed.backend == "onednn"
     assert torch.allclose(placed(picture), network(picture), atol=1e-5)
-    assert "going on with oneDNN's: it is wrong by" in caplog.text
+    assert "going on without them: it is wrong by" in caplog.text
 
 
 @pytest.mark.slow
