@@ -18,6 +18,7 @@ import torch
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # pytest runs one worker a core
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of commands that are run, which have threads for all cores
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton: its kernels run on the CPU then
 

@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ def module_name(path: Path) -> str:
 SOURCES = {module_name(path): path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
 
 
+@cache
 def imports(name: str) -> set[str]:
     """Modules of ours that a module imports when it is imported itself; not for type checkers, not in functions."""
     path, found = SOURCES[name], set()

@@ -22,7 +22,6 @@ from .conftest import at_most, blank, python
 
 SHARES = """
 import gc, hashlib, json, os, threading, time
-os.environ["OMP_WAIT_POLICY"] = "passive"
 import numpy as np
 import torch
 import vapoursynth as vs
