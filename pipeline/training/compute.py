@@ -6,6 +6,7 @@ import os
 import random
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from ..device import forbid_tf32, limit_threads
 from ..errors import ConfigError
 from ..processor import cpu_has_bf16
 from .config import Compute
+
+_PATIENCE = timedelta(days=1)
+"""For other processes: the first caches all pictures before their first step. Those that end are torchrun's matter."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def start(config: Compute) -> Worker:
         torch.backends.cudnn.benchmark = False  # its choice differs from run to run, and with it the bits
         torch.backends.cudnn.deterministic = True
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        cuda = device.type == "cuda"
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE, device_id=device if cuda else None)
     rank = dist.get_rank() if world > 1 else 0
     return Worker(rank, world, device, _dtype(config.precision, device))
 

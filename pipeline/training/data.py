@@ -3,7 +3,11 @@ nothing of the data has to be remembered when a run is resumed, and workers and 
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +23,12 @@ from .signals import held_signals, ignore_signals
 from .steady import transform_pair
 from .views import conjugate, shoot, shoot_panorama, turned
 
+_AHEAD = 4
+"""Batches that a worker makes before they are asked for."""
+_IN_USE = 2
+"""Batches that have been asked for."""
+_SHARED_MEMORY = Path("/dev/shm")
+_log = logging.getLogger(__name__)
 _MARGIN = 16
 """Codecs see this much more than the patch, so that their blocks lie anywhere on it."""
 
@@ -44,7 +54,7 @@ class Samples(Dataset[Sample]):
             weights[:] = 1
         self._until = np.cumsum(weights / weights.sum())
         self._open: dict[int, tuple[Array, ...]] = {}
-        self._pairs = config.loss.steady != "none" and config.loss.steady_weight > 0
+        self._pairs = _has_two_frames(config)
 
     def __getitem__(self, number: int) -> Sample:
         rng = np.random.default_rng([self._config.run.seed, number])
@@ -135,13 +145,13 @@ class Numbers(Sampler[list[int]]):
 
 def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: int = 0, world: int = 1) -> Any:
     """An endless iterator of batches from an iteration on; Samples with one dimension more."""
-    workers = config.data.workers
+    workers, ahead = _queue(config)
     loader: DataLoader[Sample] = DataLoader(
         Samples(pictures, config),
         batch_sampler=Numbers(config, iteration, rank, world),
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=ahead,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # the loader draws numbers that nobody needs: not from the run's own
@@ -150,6 +160,29 @@ def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: i
     # workers, which begin with seconds of imports.
     with held_signals():
         return iter(loader)
+
+
+def _queue(config: Config) -> tuple[int, int | None]:
+    """Workers, and how many batches each makes ahead: fewer than asked for where shared memory, through which batches
+    come, does not hold them. A container has 64 MiB by default, and a process that finds no more is killed (SIGBUS)."""
+    asked = config.data.workers
+    if asked == 0 or not _SHARED_MEMORY.is_dir():
+        return asked, _AHEAD if asked else None
+    frames = 2 if _has_two_frames(config) else 1
+    batch = config.data.batch * frames * 2 * 3 * config.data.patch**2 * 4
+    free = shutil.disk_usage(_SHARED_MEMORY).free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    room = max(free // batch - _IN_USE, 0)
+    workers = min(asked, room)
+    if workers < asked:
+        _log.warning(
+            "%s has room for batches of %d workers, not %d; docker run --shm-size gives more",
+            *(_SHARED_MEMORY, workers, asked),
+        )
+    return workers, min(room // workers, _AHEAD) if workers else None
+
+
+def _has_two_frames(config: Config) -> bool:
+    return config.loss.steady != "none" and config.loss.steady_weight > 0
 
 
 def _start_worker(worker: int) -> None:

@@ -184,7 +184,7 @@ class Training:
         entry = {"iteration": float(self.iteration), "minutes": self.elapsed / 60, **vars(scores)}
         self.history.append(entry)
         progress.write(self.iteration, {f"held-out/{name}": value for name, value in vars(scores).items()})
-        progress.pictures(self.iteration, self.pairs[: self.config.run.pictures], self.shipped)
+        progress.pictures(self.iteration, self.pairs[: self.config.run.pictures], self.shipped, self.worker.device)
         progress.say(f"iteration {self.iteration}, {len(self.pairs)} held-out pictures: {_said(scores)}")
         if scores.psnr_mu > self.best:
             self.best = scores.psnr_mu

@@ -55,11 +55,13 @@ class Progress:
                 self._board.add_scalar(name, value, iteration)
             self._board.flush()
 
-    def pictures(self, iteration: int, pairs: list[Pair], network: Callable[[Tensor], Tensor]) -> None:
-        """Source, output and truth of held-out pictures, beside each other, to TensorBoard."""
+    def pictures(
+        self, iteration: int, pairs: list[Pair], network: Callable[[Tensor], Tensor], device: torch.device
+    ) -> None:
+        """Source, output (computed on `device`) and truth of held-out pictures, beside each other, to TensorBoard."""
         if self._board is not None:
             for index, pair in enumerate(pairs):
-                self._board.add_image(f"held-out/{index} {pair.name}", strip(pair, network), iteration)
+                self._board.add_image(f"held-out/{index} {pair.name}", strip(pair, network, device), iteration)
 
     def close(self) -> None:
         """The bar ends where it is."""
@@ -68,9 +70,8 @@ class Progress:
             self._board.close()
 
 
-def strip(pair: Pair, network: Callable[[Tensor], Tensor]) -> Tensor:
-    """(3, H, 3 W) 0..1: x, f(x) and y, the same tone curve (tanh of half the signal) for all."""
-    device = getattr(network, "device", pair.x.device)
+def strip(pair: Pair, network: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """(3, H, 3 W) 0..1, on the CPU: x, f(x) and y, the same tone curve (tanh of half the signal) for all."""
     with torch.inference_mode():
         output = network(pair.x.to(device)).float().cpu()
     shown = torch.cat([pair.x, output.clamp(min=0), pair.y], dim=-1)[0]

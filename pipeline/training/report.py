@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .cache import write_error
@@ -91,14 +92,14 @@ def _pictures(training: Training, folder: Path) -> list[str]:
     names = ["curves.png"]
     for index, pair in enumerate(training.pairs[: training.config.run.pictures]):
         names.append(f"held-out-{index}.png")
-        save(_strip_image(pair, training.shipped), names[-1])
+        save(_strip_image(pair, training.shipped, training.worker.device), names[-1])
     return names
 
 
-def _strip_image(pair: Pair, network: Callable[[Tensor], Tensor]) -> Image.Image:
+def _strip_image(pair: Pair, network: Callable[[Tensor], Tensor], device: torch.device) -> Image.Image:
     from PIL import Image
 
-    pixels = strip(pair, network).clamp(0, 1).permute(1, 2, 0).numpy()
+    pixels = strip(pair, network, device).clamp(0, 1).permute(1, 2, 0).numpy()
     return Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
 
 

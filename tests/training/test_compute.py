@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from hdrunet_video.network.config import HDRUNetConfig
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.training.compute import start
 from hdrunet_video.training.config import Compute
 from hdrunet_video.training.evaluation.models import load_models
+from hdrunet_video.training.progress import strip
+from hdrunet_video.training.validate import Pair
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +45,13 @@ def test_float32_has_all_its_bits() -> None:
     torch.backends.cudnn.allow_tf32 = True
     load_models(["identity"])
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_held_out_pictures_go_through_a_network_on_a_gpu() -> None:
+    """Without one: tensors without numbers, which are refused where those of two devices meet."""
+    with FakeTensorMode():
+        with torch.device("cuda:0"):
+            network = HDRUNet(HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(1, 1, 1)))
+        x, y = torch.rand(2, 1, 3, 16, 20).split(1)
+        shown = strip(Pair("a", x[0], y[0]), network, torch.device("cuda:0"))
+        assert (shown.device.type, shown.shape) == ("cpu", (3, 16, 60))

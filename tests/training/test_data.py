@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from hdrunet_video.errors import DataError
-from hdrunet_video.training import cache
+from hdrunet_video.training import cache, data
 from hdrunet_video.training.cache import cache_items, data_sha256, measure
 from hdrunet_video.training.config import Config, Data, Degrade, Loss, Optimizer, Source
 from hdrunet_video.training.data import Numbers, Samples, batches
@@ -164,6 +165,25 @@ def test_a_number_is_a_sample_everywhere(views: Path, tmp_path: Path) -> None:
     assert not torch.equal(one[1].x, one[2].x)
     with_worker = next(batches(pictures, replace(config, data=replace(config.data, workers=1)), 3))
     assert torch.equal(with_worker.x[1], one[7].x)
+
+
+@pytest.mark.parametrize(
+    ("batches_fit", "queue"), [(100, (8, 4)), (27, (8, 3)), (10, (8, 1)), (9, (7, 1)), (3, (1, 1)), (2, (0, None))]
+)
+def test_workers_make_no_more_than_shared_memory_holds(
+    batches_fit: int, queue: tuple[int, int | None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two batches are in the hands of the training. Where there is less, the process would be killed."""
+    config = _config(Path("pictures"), 32)
+    config = replace(config, data=replace(config.data, workers=8))
+    batch = 2 * (2 * 3 * 32 * 32) * 4  # two samples, x and y, float32
+    monkeypatch.setattr(data, "_SHARED_MEMORY", Path("/"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=batch * batches_fit + 5))
+    assert data._queue(config) == queue
+    assert ("not 8" in caplog.text) is (queue[0] < 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2 * batch * batches_fit + 5))
+    assert data._queue(config) == queue
 
 
 @pytest.mark.parametrize("upright", [True, False])
