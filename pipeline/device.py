@@ -99,6 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         "can't allocate memory",
         "not enough memory",
         "ALLOC_FAILED",
+        "ALLOCATION_FAILED",
         "bad_alloc",
         "create a primitive",
     )

@@ -76,24 +76,25 @@ class Engine:
         self.in_flight, self.at_once = in_flight, at_once
         self._lock = threading.Lock()
         self._warned = False
-        self._exact = self._fast = place(network, self.device, asked, backend)
-        self.precision: Precision = getattr(self._fast, "precision", "fp32")
-        """`fp16`, `fp32` or `bf16`, which the network is computed in: always fp32 where it is not an HDRUNet, or where
-        nothing that computes it in the one asked for is right."""
-        if self.precision == "fp16":  # which overflows
-            self._exact = place(network, self.device, "fp32")
-        needed = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
-        self.tiling = Tiling(tile, getattr(network, "halo", None), self.device, needed)
-        """Which tiles frames are computed in."""
         self._active = active
-        operators = Operators(mapping, target)
-        self.color_path: ColorPath = fused(operators, self.device) if self.device.type == "cuda" else operators
+        self.color_path: ColorPath = Operators(mapping, target)
         """What makes signals of coded frames, and coded frames of signals."""
         self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
-        if self.device.type == "cuda":
-            forbid_tf32()
-            self._runtime = CudaRuntime(self.device)
+        with device_errors():
+            self._exact = self._fast = place(network, self.device, asked, backend)
+            self.precision: Precision = getattr(self._fast, "precision", "fp32")
+            """`fp16`, `fp32` or `bf16`, which the network is computed in: always fp32 where it is not an HDRUNet, or
+            where nothing that computes it in the one asked for is right."""
+            if self.precision == "fp16":  # which overflows
+                self._exact = place(network, self.device, "fp32")
+            if self.device.type == "cuda":
+                forbid_tf32()
+                self.color_path = fused(self.color_path, self.device)
+                self._runtime = CudaRuntime(self.device)
+        needed = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])
+        self.tiling = Tiling(tile, getattr(network, "halo", None), self.device, needed)
+        """Which tiles frames are computed in."""
 
     @property
     def concurrency(self) -> int:

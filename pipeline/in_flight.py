@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,8 +73,12 @@ class CudaRuntime:
         return torch.empty(like.shape, dtype=like.dtype, device=self._device)
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        """To or from the device on the current lane, without waiting; between host tensors at once."""
-        target.copy_(source, non_blocking=True)
+        """To or from the device on the current lane, without waiting; between host tensors at once, by this thread
+        alone: torch's threads would spin for the next copy where encoders want the CPU."""
+        if target.device.type == source.device.type == "cpu" and target.dtype == source.dtype:
+            np.copyto(target.numpy(), source.numpy())
+        else:
+            target.copy_(source, non_blocking=True)
 
 
 @dataclass(eq=False)

@@ -23,17 +23,17 @@ def tried[T](
     log: logging.Logger,
     otherwise: str,
     instead: str = "--device cpu",
-    passing: tuple[type[Exception], ...] = (),
 ) -> T | None:
     """What `make` makes where `fault` finds none in it. Else None and a warning in `log`: what happens `otherwise`, and
     the reason. Raises UsageError where kernels went wrong in such a way that CUDA runs nothing any more, so that it
-    would be the same at the next start; its hint is to give `instead`. Exceptions of `passing` pass."""
+    would be the same at the next start; its hint is to give `instead`. torch.OutOfMemoryError passes: other code would
+    need no less, and which code it is must not depend on what else the device does."""
     try:
         made = make()
         reason = fault(made)
         if reason is None:
             return made
-    except passing:
+    except torch.OutOfMemoryError:
         raise
     except Exception as problem:  # whatever it is, other code may do
         reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]

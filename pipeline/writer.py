@@ -197,9 +197,10 @@ def _fill(picture: VideoFrame, number: int, values: Tensor, format: PixelFormat)
     plane = picture.planes[number]
     dtype = ">u2" if format.name.endswith("be") else "<u2"
     stored = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // 2)
-    # P010 keeps its bits at the top of the 16.
-    shift = 16 - format.depth if format.name.startswith("p0") else 0
-    stored[: values.shape[0], : values.shape[1]] = values.numpy() << shift
+    codes = values.numpy()
+    if format.name.startswith("p0"):  # P010 keeps its bits at the top of the 16
+        codes = codes << (16 - format.depth)
+    stored[: values.shape[0], : values.shape[1]] = codes
 
 
 def write_error(error: Exception, path: Path) -> HdrunetError:

@@ -19,6 +19,7 @@ from hdrunet_video.errors import RetryError, UsageError
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), RetryError),
         (RuntimeError("CUDA error: out of memory"), RetryError),
         (torch.OutOfMemoryError("CUDA out of memory."), RetryError),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), RetryError),
         (RuntimeError("CUDA error: no kernel image is available for execution on the device"), UsageError),
         (RuntimeError("shapes do not match"), RuntimeError),
         (RuntimeError(""), RuntimeError),
@@ -39,6 +40,8 @@ def test_out_of_memory_of_the_cpu() -> None:
         torch.empty(10**15)
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(MemoryError())
+    for status in ("ALLOC_FAILED", "INTERNAL_ERROR_HOST_ALLOCATION_FAILED", "INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"):
+        assert is_out_of_memory(RuntimeError(f"cuDNN error: CUDNN_STATUS_{status}"))
     assert is_out_of_memory(RuntimeError("Exception from allocator.cpp:79:\nstd::bad_alloc"))  # OpenVINO's
     assert is_out_of_memory(RuntimeError("could not create a primitive"))  # what oneDNN says then
     assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))

@@ -119,3 +119,16 @@ def test_the_engine_asks_a_network_for_its_memory(monkeypatch: pytest.MonkeyPatc
     assert engine.tiling.of(104, 100) is not None
     assert engine(sdr_frame(100, 100)).planes[0].shape == (100, 100)
     assert network.released == 1
+
+
+@pytest.mark.parametrize("said", ["CUDA out of memory. Tried to allocate 2 GiB", "CUDA error: device is busy"])
+def test_a_device_that_cannot_be_used_now_is_no_bug(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Farms try again then."""
+
+    def busy(*_: object) -> None:
+        raise torch.OutOfMemoryError(said) if "memory" in said else RuntimeError(said)
+
+    monkeypatch.setattr("hdrunet_video.engine.place", busy)
+    with pytest.raises(RetryError) as caught:
+        engine_of(small_network())
+    assert caught.value.exit_code == 75

@@ -263,6 +263,18 @@ def test_lost_device_may_fail_again_while_draining() -> None:
     assert numbers(until_error(work.stream(2, map(sdr_frame, range(3))), RetryError)) == [0]
 
 
+@pytest.mark.parametrize("given", [torch.uint8, torch.uint16, torch.float16, torch.float32])
+@pytest.mark.parametrize("taken", [torch.float16, None])
+def test_between_host_tensors_all_is_copied(given: torch.dtype, taken: torch.dtype | None) -> None:
+    """To planes of VapourSynth, too, whose rows are longer, and whose float16 is made of float32."""
+    runtime = CudaRuntime.__new__(CudaRuntime)
+    source = (torch.rand(70, 900) * 200).to(given)
+    target = torch.zeros(70, 960, dtype=taken or given)
+    runtime.copy(target[:, :900], source)
+    assert torch.equal(target[:, :900], source.to(target.dtype))
+    assert not bool(target[:, 900:].any())
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_on_a_gpu() -> None:

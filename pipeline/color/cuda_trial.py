@@ -78,9 +78,7 @@ class _Tried:
             return None if error <= _SIGNAL_TOLERANCE else f"their signal is off by {error:.2g}"
 
         otherwise = f"the kernel for {format.name} cannot be used on {self._device}, going on with PyTorch's operators"
-        passing = (torch.OutOfMemoryError,)  # for which a frame in work gets smaller tiles
-        found = tried(lambda: self._kernels, fault, self._device, _log, otherwise, passing=passing)
-        return found or self._operators
+        return tried(lambda: self._kernels, fault, self._device, _log, otherwise) or self._operators
 
 
 def _fault_of_planes(kernels: Kernels, operators: Operators, device: torch.device) -> str | None:
