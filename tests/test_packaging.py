@@ -228,7 +228,4 @@ def test_scripts_for_a_gpu_name_what_there_is(script: str) -> None:
     assert imports
     for module, names in imports:
         assert [name for name in names.split(", ") if not hasattr(import_module(module), name)] == []
-    for path in re.findall(r"tests/[\w./{},]+\.py", text):
-        stem, _, rest = path.partition("{")
-        choices, _, end = rest.partition("}")
-        assert all((ROOT / f"{stem}{choice}{end}").is_file() for choice in choices.split(",")), path
+    assert all((ROOT / path).is_file() for path in re.findall(r"tests/[\w./]+", text))
