@@ -82,6 +82,8 @@ class Engine:
         self._shared: FramesInFlight | None = None
         self._runtime: CudaRuntime | None = None
         with device_errors():
+            if self.device.type == "cuda":
+                forbid_tf32()  # before the network's check, too
             self._exact = self._fast = place(network, self.device, asked, backend)
             self.precision: Precision = getattr(self._fast, "precision", "fp32")
             """`fp16`, `fp32` or `bf16`, which the network is computed in: always fp32 where it is not an HDRUNet, or
@@ -89,7 +91,6 @@ class Engine:
             if self.precision == "fp16":  # which overflows
                 self._exact = place(network, self.device, "fp32")
             if self.device.type == "cuda":
-                forbid_tf32()
                 self.color_path = fused(self.color_path, self.device)
                 self._runtime = CudaRuntime(self.device)
         needed = getattr(self._fast, "bytes_per_pixel", _BYTES_PER_PIXEL[self.precision])

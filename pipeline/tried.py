@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 import torch
@@ -11,9 +12,12 @@ from .errors import UsageError
 
 _FAULTS = (
     *("illegal memory access", "illegal instruction", "misaligned address", "launch failure", "device-side assert"),
-    *("invalid program counter", "address space"),
+    *("invalid program counter", "address space", "launch timed out", "hardware stack error", "uncorrectable ECC"),
 )
 """In what CUDA says of kernels that went wrong: nothing of this process runs on the device after that."""
+
+
+_trying = threading.RLock()
 
 
 def tried[T](
@@ -27,17 +31,29 @@ def tried[T](
     """What `make` makes where `fault` finds none in it. Else None and a warning in `log`: what happens `otherwise`, and
     the reason. Raises UsageError where kernels went wrong in such a way that CUDA runs nothing any more, so that it
     would be the same at the next start; its hint is to give `instead`. torch.OutOfMemoryError passes: other code would
-    need no less, and which code it is must not depend on what else the device does."""
+    need no less, and which code it is must not depend on what else the device does.
+
+    One thread after the other: Triton lets a second thread launch what the first has not loaded yet."""
     try:
-        made = make()
-        reason = fault(made)
+        with _trying:
+            made = make()
+            reason = fault(made)
         if reason is None:
             return made
     except torch.OutOfMemoryError:
         raise
     except Exception as problem:  # whatever it is, other code may do
-        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+        log.debug("%s", otherwise, exc_info=problem)
+        reason = _said(problem)
         if any(each in reason for each in _FAULTS):
             raise UsageError(f"the kernels do not work on {device}: {reason}", f"give {instead}") from problem
     log.warning("%s: %s", otherwise, reason)
     return None
+
+
+def _said(problem: Exception) -> str:
+    """One line. Of Triton's compiler the first is a place in the source, and the last the reason."""
+    lines = str(problem).strip().splitlines()
+    if not lines:
+        return type(problem).__name__
+    return f"{type(problem).__name__}: {lines[-1].strip()}" if "triton" in type(problem).__module__ else lines[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -87,3 +89,22 @@ def test_precisions() -> None:
 
 def test_memory_does_not_depend_on_what_is_free() -> None:
     assert total_memory(torch.device("cpu")) == total_memory(torch.device("cpu")) > 1 << 28
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "backends.cudnn.allow_tf32 = True",
+        "backends.cudnn.conv.fp32_precision = 'ieee'",
+        "backends.fp32_precision = 'tf32'",
+        "set_float32_matmul_precision('high')",
+    ],
+)
+def test_tf32_is_forbidden_whatever_a_script_has_set(setting: str) -> None:
+    """torch has older and newer names for it, and refuses some that are mixed."""
+    if not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("this torch has the older names alone")
+    said = "torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision"
+    code = f"import torch; torch.{setting}; from hdrunet_video.device import forbid_tf32; forbid_tf32(); print({said})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "ieee ieee\n"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 
 import torch
@@ -30,8 +30,16 @@ TOLERANCE = 0.5
 made to be difficult, the bundled weights are off by 0.38, 0.02 on average (in Triton's interpreter)."""
 MOST_GRAPHS = 16
 """Sizes with a graph: tiles of a picture have at most nine."""
+_MOST_FAILURES = 3
+"""Captures that fail before there are no more: what another library does on the device meanwhile can end one."""
+_PATIENCE = 5.0
+"""Seconds that a start may take without a word."""
+_OLDEST = 8, 0
+"""Compute capability of the first GPUs that Triton multiplies matrices on: for others it compiles for hours."""
 _ENGINE_BYTES_PER_PIXEL = 64
 """What the engine has of a frame beside the network's buffers; 57 were measured on a CPU at 1080p and 4K."""
+_capturing = Lock()
+"""CUDA has one capture at a time in a process: whoever waits for the whole device ends those of others."""
 _cuda: Any = torch.cuda  # whose classes have no types
 _log = logging.getLogger(__name__)
 
@@ -43,13 +51,31 @@ def fused(network: HDRUNet) -> Network | None:
         _log.info("there are no kernels for networks as this one: going on with PyTorch's operators")
         return None
     device = network.stem.weight.device
-    if has_room_for_strips(device):
-        otherwise = f"convolutions in strips cannot be used on {device}, going on with tiles"
-        made = believed(lambda: Fused(Forward(network, strips=True), device), network, TOLERANCE, _log, otherwise)
-        if made is not None:
-            return made
-    otherwise = f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
-    return believed(lambda: Fused(Forward(network, strips=False), device), network, TOLERANCE, _log, otherwise)
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _OLDEST:
+        _log.info("there are no kernels for %s: going on with PyTorch's operators", device)
+        return None
+    with _patience(device):
+        if has_room_for_strips(device):
+            otherwise = f"convolutions in strips cannot be used on {device}, going on with tiles"
+            made = believed(lambda: Fused(Forward(network, strips=True), device), network, TOLERANCE, _log, otherwise)
+            if made is not None:
+                return made
+        otherwise = f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
+        return believed(lambda: Fused(Forward(network, strips=False), device), network, TOLERANCE, _log, otherwise)
+
+
+@contextmanager
+def _patience(device: torch.device) -> Iterator[None]:
+    """Says what takes so long: Triton's compiler takes a minute or more, and keeps what it has made."""
+    said = "compiling kernels for %s, which takes a minute or two the first time"
+    timer = Timer(_PATIENCE, _log.warning, (said, device))
+    timer.daemon = True
+    if device.type == "cuda":  # not Triton's interpreter
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Fused:
@@ -67,6 +93,7 @@ class Fused:
         self._on_cuda = device.type == "cuda"
         # One stream for all captures: torch has 32 for a process, and a new one may be another thread's lane.
         self._capture = capture or (partial(_captured, _cuda.Stream(device)) if self._on_cuda else None)
+        self._failures = 0
         self._lock = Lock()
         self._memory: Tensor | None = None
         self._graphs: OrderedDict[tuple[int, int], Launches | None] = OrderedDict()
@@ -88,14 +115,15 @@ class Fused:
                 stream.wait_event(self._last)
             padded = pad_to_multiple(signal, HDRUNet.MULTIPLE)
             given = self._buffers(padded.shape[-2], padded.shape[-1])
-            given["image"].copy_(padded)
-            self._run(given)
-            output = given["output"][..., :height, :width].clone()
-            if stream is not None:
-                assert self._memory is not None
-                self._memory.record_stream(stream)
-                self._last.record(stream)
-        return output
+            try:
+                given["image"].copy_(padded)
+                self._run(given)
+                return given["output"][..., :height, :width].clone()
+            finally:  # also where there is no memory for the clone: what was launched is at work
+                if stream is not None:
+                    assert self._memory is not None
+                    self._memory.record_stream(stream)
+                    self._last.record(stream)
 
     def release(self) -> None:
         """Gives back the memory, for a picture in smaller tiles."""
@@ -125,9 +153,11 @@ class Fused:
             try:
                 graph = self._capture(lambda: self._forward(given))
             except RuntimeError as error:
-                self._capture = None
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                _log.warning("no CUDA graphs on %s, launching kernels one by one: %s", self._device, reason)
+                self._failures += 1
+                if self._failures == _MOST_FAILURES:
+                    self._capture = None
+                    reason = (str(error) or type(error).__name__).splitlines()[0]
+                    _log.warning("no CUDA graphs on %s, launching kernels one by one: %s", self._device, reason)
         self._graphs[size] = graph
         if len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
@@ -143,9 +173,13 @@ def _captured(stream: Any, launches: Launches) -> Launches:
     stream: what they are captured on, because the current one may be the default, which cannot be captured.
     """
     graph = _cuda.CUDAGraph()
-    # A capture that fails leaves the thread on its stream, where nothing waits for what the caller's has in work.
-    callers = _cuda.stream(_cuda.current_stream())
-    # Other threads upload, download and allocate meanwhile: what they do must not end the capture.
-    with callers, _cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        launches()
+    # Not torch.cuda.graph, which waits for the whole device and empties the caches of all, for memory that is not
+    # taken here, and where it fails leaves the thread on its stream.
+    with _capturing, _cuda.stream(stream):
+        # Other threads upload, download and allocate meanwhile: what they do must not end the capture.
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            launches()
+        finally:
+            graph.capture_end()
     return graph.replay  # type: ignore[no-any-return]

@@ -11,10 +11,12 @@ from hdrunet_video.color.light import LightMapping
 from hdrunet_video.color.spec import Primaries
 from hdrunet_video.color.tone import to_nits
 from hdrunet_video.color.transfer import pq_inverse_eotf
+from hdrunet_video.device import forbid_tf32
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
 from hdrunet_video.network.hdrunet import HDRUNet
 
+forbid_tf32()
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if ON_GPU else torch.device("cpu")
 SMALL = HDRUNetConfig(channels=16, condition_channels=16, sft_channels=16, blocks=(0, 1, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hdrunet_video.network import cuda
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import MOST_GRAPHS, Fused
 from hdrunet_video.network.cuda_forward import workspace_bytes
+from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.tiles import choose_tile
 from tests.network.cuda_cases import DEVICE, Inverse, picture_of
 
@@ -93,6 +96,10 @@ def test_the_output_is_the_callers_own() -> None:
 @pytest.mark.parametrize("error", [RuntimeError("operation not permitted"), torch.OutOfMemoryError("out of memory")])
 def test_without_graphs_it_goes_on_aloud(caplog: pytest.LogCaptureFixture, error: Exception) -> None:
     made = Fused(Inverse(), DEVICE, Recorder(error))
+    asked(made, 4, 8)
+    for _ in range(2):  # what others do on the device may be over the next time
+        asked(made, 4, 8)
+        assert not caplog.records
     for _ in range(3):
         asked(made, 4, 8)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -101,12 +108,13 @@ def test_without_graphs_it_goes_on_aloud(caplog: pytest.LogCaptureFixture, error
 
 
 class Streams:
-    """Stands for torch.cuda: a capture that fails leaves the thread on its stream, as torch's does."""
+    """Stands for torch.cuda."""
 
-    Event = CUDAGraph = SimpleNamespace
+    Event = SimpleNamespace
 
     def __init__(self, fails_at: str = "") -> None:
         self.fails_at, self.current, self.made, self.captured_on = fails_at, "compute", 0, list[str]()
+        self.underway = False
 
     def current_stream(self) -> str:
         return self.current
@@ -123,16 +131,21 @@ class Streams:
         finally:
             self.current = before
 
-    @contextmanager
-    def graph(self, graph: Any, stream: str, capture_error_mode: str) -> Iterator[None]:
-        before, self.current = self.current, stream
-        self.captured_on.append(stream)
-        if self.fails_at == "begin":
-            raise RuntimeError("operation not permitted when stream is capturing")
-        yield
-        if self.fails_at == "end":
-            raise RuntimeError("operation failed due to a previous error during capture")
-        graph.replay, self.current = str, before
+    def CUDAGraph(self) -> SimpleNamespace:  # noqa: N802
+        def begin(capture_error_mode: str) -> None:
+            assert (self.underway, capture_error_mode) == (False, "thread_local")
+            self.captured_on.append(self.current)
+            if self.fails_at == "begin":
+                raise RuntimeError("operation not permitted when stream is capturing")
+            self.underway = True
+
+        def end() -> None:
+            assert self.underway
+            self.underway = False
+            if self.fails_at == "end":
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+        return SimpleNamespace(capture_begin=begin, capture_end=end, replay=str)
 
 
 @pytest.mark.parametrize("fails_at", ["begin", "launches", "end"])
@@ -150,11 +163,11 @@ def test_a_failed_capture_leaves_the_callers_stream_current(monkeypatch: pytest.
     capture = Fused(Inverse(), torch.device("cuda"))._capture
     made = Fused(Launches(), DEVICE, capture)
     made._on_cuda = False
-    for _ in range(3):
+    for _ in range(5):
         asked(made, 4, 8)
-        assert streams.current == "compute"
+        assert (streams.current, streams.underway) == ("compute", False)
     captured = [] if fails_at == "begin" else ["capture 1"]
-    assert launched_on == ["compute", *captured, "compute", "compute"]
+    assert launched_on == ["compute", *[*captured, "compute"] * 3, "compute"]
 
 
 def test_all_captures_use_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,3 +207,24 @@ def test_memory_of_a_4k_frame_and_of_its_tiles() -> None:
     tile = choose_tile(3840, 2160, (96, 92), (2 * gib - rest) * pixels // own)
     assert tile == (1280, 2160)
     assert workspace_bytes(config, 2160, 1280 + 188) + rest <= 2 * gib
+
+
+def test_gpus_that_triton_does_not_multiply_matrices_on_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compiler would work for hours, without a word."""
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(cuda, "believed", lambda *_: pytest.fail("they were tried"))
+    with FakeTensorMode(), torch.device("cuda:0"):
+        network = HDRUNet()
+    assert cuda.fused(network) is None
+
+
+def test_a_start_that_takes_long_says_why(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with cuda._patience(torch.device("cuda:1")):
+        pass
+    assert not caplog.records
+    monkeypatch.setattr(cuda, "_PATIENCE", 0.01)
+    with cuda._patience(torch.device("cuda:1")):
+        deadline = time.monotonic() + 10
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "compiling kernels for cuda:1" in caplog.text
