@@ -20,14 +20,14 @@ from .tiles import Network
 _CODES = 1023
 
 
-def believed(
-    make: Callable[[], Network], reference: HDRUNet, tolerance: float, log: logging.Logger, otherwise: str
-) -> Network | None:
+def believed[N: Network](
+    make: Callable[[], N], reference: HDRUNet, tolerance: float, log: logging.Logger, otherwise: str
+) -> N | None:
     """What `make` makes where it is within `tolerance`, in 10-bit codes, of the reference on the reference's device.
     Else None and a warning in `log`; see `tried`."""
     device = reference.stem.weight.device
 
-    def fault(made: Network) -> str | None:
+    def fault(made: N) -> str | None:
         error = largest_error(made, reference, device)
         return None if error <= tolerance else f"it is wrong by {error:.2f} of a 10-bit code"
 

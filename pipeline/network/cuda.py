@@ -7,6 +7,7 @@ of it, which float16's matrix units take at twice the rate of TF32.
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,6 +35,9 @@ _MOST_FAILURES = 3
 """Captures that fail before there are no more: what another library does on the device meanwhile can end one."""
 _PATIENCE = 5.0
 """Seconds that a start may take without a word."""
+_TRIAL = 1, 3, 1080, 1920
+"""Of pictures that tell which way is faster."""
+_ROUNDS = 5
 _OLDEST = 8, 0
 """Compute capability of the first GPUs that Triton multiplies matrices on: for others it compiles for hours."""
 _ENGINE_BYTES_PER_PIXEL = 64
@@ -54,14 +58,52 @@ def fused(network: HDRUNet) -> Network | None:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < _OLDEST:
         _log.info("there are no kernels for %s: going on with PyTorch's operators", device)
         return None
+
+    def way(strips: bool, otherwise: str) -> Fused | None:
+        return believed(lambda: Fused(Forward(network, strips=strips), device), network, TOLERANCE, _log, otherwise)
+
     with _patience(device):
+        strips = None
         if has_room_for_strips(device):
-            otherwise = f"convolutions in strips cannot be used on {device}, going on with tiles"
-            made = believed(lambda: Fused(Forward(network, strips=True), device), network, TOLERANCE, _log, otherwise)
-            if made is not None:
-                return made
-        otherwise = f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
-        return believed(lambda: Fused(Forward(network, strips=False), device), network, TOLERANCE, _log, otherwise)
+            strips = way(True, f"convolutions in strips cannot be used on {device}, going on with tiles")
+        if strips is None:
+            return way(
+                False, f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
+            )
+        tiles = way(False, f"convolutions in tiles cannot be used on {device}, going on with strips")
+        return strips if tiles is None else _faster(strips, tiles, device)
+
+
+def _faster(first: Fused, second: Fused, device: torch.device) -> Fused:
+    """The second only where it makes the same bits, because a film may be made in several runs."""
+    picture = torch.rand(_TRIAL, generator=torch.Generator().manual_seed(0)).to(device)
+    try:
+        (made, seconds), (other, others_seconds) = (_measured(each, picture, device) for each in (first, second))
+    except torch.OutOfMemoryError:  # of what other programs leave; how fast it is need not be known
+        return first
+    finally:
+        for each in (first, second):
+            each.release()
+    _log.info("convolutions on %s: in strips %.4f s, in tiles %.4f s", device, seconds, others_seconds)
+    return second if others_seconds < seconds and torch.equal(made, other) else first
+
+
+def _measured(network: Network, picture: Tensor, device: torch.device) -> tuple[Tensor, float]:
+    """What it makes, and its least time in seconds, of pictures that are computed by its graph."""
+    made, times = network(picture), list[float]()
+    network(picture)  # is captured
+    for _ in range(_ROUNDS):
+        start = _now(device)
+        network(picture)
+        times.append(_now(device) - start)
+    return made, min(times)
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, when all that this thread gave to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()  # of the whole device would end another engine's capture
+    return time.perf_counter()
 
 
 @contextmanager
@@ -99,6 +141,11 @@ class Fused:
         self._graphs: OrderedDict[tuple[int, int], Launches | None] = OrderedDict()
         """Of each size that was seen, and None where it was seen once; the one used last is at the end."""
         self._last: Any = _cuda.Event() if self._on_cuda else None
+
+    @property
+    def way(self) -> str:
+        """How convolutions are computed: in `strips` or `tiles`."""
+        return "strips" if self._forward.strips else "tiles"
 
     @property
     def bytes_per_pixel(self) -> int:

@@ -134,7 +134,7 @@ class Forward:
         self._channels = {"N": self.config.channels, "K": self.config.condition_channels, "S": self.config.sft_channels}
         device = network.stem.weight.device
         self._processors = _processors(device)
-        self._strips = has_room_for_strips(device) if strips is None else strips
+        self.strips = has_room_for_strips(device) if strips is None else strips
         with torch.no_grad():
             self._weights = pack(network, dtype)
 
@@ -209,7 +209,7 @@ class Forward:
         assert weights is not None
         height, width = (side // stride for side in source.shape[:2])
         fixed = {"SLOPE": slope, "INPUTS": weights.shape[-2], "C": weights.shape[-1], "S": self._channels["S"]}
-        across, strips = 4 if weights.ndim == 4 else 1, self._strips and stride == 1
+        across, strips = 4 if weights.ndim == 4 else 1, self.strips and stride == 1
         fixed |= {"STRIDE": stride, "SHUFFLE": across == 4, "STRIPS": strips} | (_STRIP if strips else _TILE)
         rows, programs = 1, _tiles(height, width)
         if strips:

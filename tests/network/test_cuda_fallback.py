@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -117,24 +118,54 @@ def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
     torch.testing.assert_close(made(picture), network(picture), rtol=1e-3, atol=1e-3)
 
 
-class WrongInStrips(Forward):
-    """Kernels of which one way does not work."""
-
-    def __call__(self, given: Any) -> None:
-        super().__call__(given)
-        if self._strips:
-            given["output"].fill_(0.5)
-
-
-def test_tiles_come_before_other_operators_aloud(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("wrong", ["strips", "tiles"])
+def test_the_other_way_comes_before_other_operators_aloud(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    class HalfRight(Forward):
+        """Kernels of which one way does not work."""
+
+        def __call__(self, given: Any) -> None:
+            super().__call__(given)
+            if self.strips is (wrong == "strips"):
+                given["output"].fill_(0.5)
+
     monkeypatch.setattr(check, "check_picture", lambda: picture_of(3, 5))
     monkeypatch.setattr(cuda, "has_room_for_strips", lambda device: True)
-    monkeypatch.setattr(cuda, "Forward", WrongInStrips)
-    assert isinstance(fused(network_of()), Fused)
+    monkeypatch.setattr(cuda, "Forward", HalfRight)
+    made = fused(network_of())
+    assert isinstance(made, Fused)
+    other = "tiles" if wrong == "strips" else "strips"
+    assert made.way == other
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "going on with tiles: it is wrong by" in caplog.text
+    assert f"going on with {other}: it is wrong by" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("slow", "change", "chosen"),
+    [("strips", 0.0, "tiles"), ("tiles", 0.0, "strips"), ("strips", 1e-6, "strips"), ("none", None, "strips")],
+)
+def test_the_faster_way_is_taken_where_the_bits_are_the_same(
+    slow: str, change: float | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Timed(Forward):
+        def __call__(self, given: Any) -> None:
+            if given["image"].shape[-1] == 12:
+                if change is None:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                time.sleep(0.05 if slow == ("strips" if self.strips else "tiles") else 0.0)
+                given["output"].fill_(0.5 + (change if self.strips else 0.0))
+                return
+            super().__call__(given)
+
+    monkeypatch.setattr(check, "check_picture", lambda: picture_of(3, 5))
+    monkeypatch.setattr(cuda, "_TRIAL", (1, 3, 9, 11))
+    monkeypatch.setattr(cuda, "has_room_for_strips", lambda device: True)
+    monkeypatch.setattr(cuda, "Forward", Timed)
+    made = fused(network_of())
+    assert isinstance(made, Fused)
+    assert made.way == chosen
+    assert made._memory is None
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_bundled_network_is_fused(caplog: pytest.LogCaptureFixture) -> None:
         picture = picture_of(*size)
         output = made(picture)
         assert float((codes(output) - codes(exact(load_network(), picture))).abs().max()) <= TOLERANCE
-    assert not caplog.records
+    assert [record for record in caplog.records if "compiling" not in record.getMessage()] == []
 
 
 @pytest.mark.parametrize("strips", [False, True])
@@ -44,6 +44,26 @@ def test_graphs_and_tiles_give_the_same_bits(strips: bool) -> None:
     assert torch.equal(first, third)
     assert None not in made._graphs.values()
     assert torch.equal(run_in_tiles(made, picture, (200, 300), (96, 92)), first)
+
+
+def test_strips_make_the_bits_of_tiles() -> None:
+    """Where they do not, the faster of both is not taken."""
+    ways = [Fused(Forward(load_network(device=DEVICE), strips=strips), DEVICE) for strips in (False, True)]
+    for size in ((300, 500), (67, 2000)):
+        first, second = (made(picture_of(*size)) for made in ways)
+        assert torch.equal(first, second)
+
+
+def test_two_engines_capture_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """As two filters of one script do at their second frame."""
+    ways = [Fused(Forward(load_network(device=DEVICE)), DEVICE) for _ in range(2)]
+    picture = picture_of(180, 320)
+    expected = [made(picture) for made in ways]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            assert all(map(torch.equal, pool.map(lambda made: made(picture), ways), expected))
+    assert not caplog.records
+    assert all(None not in made._graphs.values() for made in ways)
 
 
 def test_memory_is_what_was_counted() -> None:
