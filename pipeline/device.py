@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -56,12 +56,12 @@ def forbid_tf32() -> None:
     all threads: to set it back after use could reach into another engine's frame."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    # Since torch 2.9 there are finer settings, which win. In this order both kinds say the same.
-    for owner in (getattr(torch.backends.cudnn, name, None) for name in ("conv", "rnn")):
-        if owner is not None:
+    # Later versions of torch have finer settings, which win. In this order both kinds say the same.
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    owners: tuple[Any, ...] = (getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None), matmul)
+    for owner in owners:
+        if hasattr(owner, "fp32_precision"):
             owner.fp32_precision = "ieee"
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def limit_threads() -> None:

@@ -102,8 +102,8 @@ def _a_frame_on(device: str) -> Finding:
     except HdrunetError as error:
         return Finding(name, False, str(error), error.hint)
     hint = (
-        "The warnings above say why; conversions go on without them. Triton needs a C compiler and Python's headers "
-        "(Debian: apt-get install gcc python3-dev), and GPUs of compute capability 8.0 or later."
+        "Conversions go on without them; warnings above say why. Triton needs a C compiler and Python's headers "
+        "(Debian: apt-get install gcc python3-dev), and a GPU of compute capability 8.0 or later."
     )
     return Finding(name, engine.backend == "ours", f"{engine.backend} in {engine.precision}", hint, optional=True)
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import torch
 
+from .device import is_out_of_memory
 from .errors import UsageError
 
 _FAULTS = (
     *("illegal memory access", "illegal instruction", "misaligned address", "launch failure", "device-side assert"),
-    *("invalid program counter", "address space", "launch timed out", "hardware stack error", "uncorrectable ECC"),
+    *("invalid program counter", "address space", "launch timed out", "hardware stack error"),
 )
 """In what CUDA says of kernels that went wrong: nothing of this process runs on the device after that."""
 
@@ -30,8 +31,8 @@ def tried[T](
 ) -> T | None:
     """What `make` makes where `fault` finds none in it. Else None and a warning in `log`: what happens `otherwise`, and
     the reason. Raises UsageError where kernels went wrong in such a way that CUDA runs nothing any more, so that it
-    would be the same at the next start; its hint is to give `instead`. torch.OutOfMemoryError passes: other code would
-    need no less, and which code it is must not depend on what else the device does.
+    would be the same at the next start; its hint is to give `instead`. That there is no memory passes: other
+    code would need no less, and which code it is must not depend on what else the device does.
 
     One thread after the other: Triton lets a second thread launch what the first has not loaded yet."""
     try:
@@ -40,9 +41,9 @@ def tried[T](
             reason = fault(made)
         if reason is None:
             return made
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as problem:  # whatever it is, other code may do
+    except Exception as problem:  # whatever else it is, other code may do
+        if is_out_of_memory(problem):
+            raise
         log.debug("%s", otherwise, exc_info=problem)
         reason = _said(problem)
         if any(each in reason for each in _FAULTS):
@@ -51,9 +52,13 @@ def tried[T](
     return None
 
 
-def _said(problem: Exception) -> str:
-    """One line. Of Triton's compiler the first is a place in the source, and the last the reason."""
+def _said(problem: BaseException) -> str:
+    """One line. Triton's compiler gives one error for each function that it is in, whose first line is a place in the
+    source; the reason is the last line of the innermost."""
+    of_triton = "triton" in type(problem).__module__
+    if of_triton and problem.__cause__ is not None:
+        return _said(problem.__cause__)
     lines = str(problem).strip().splitlines()
     if not lines:
         return type(problem).__name__
-    return f"{type(problem).__name__}: {lines[-1].strip()}" if "triton" in type(problem).__module__ else lines[0]
+    return f"{type(problem).__name__}: {lines[-1].strip()}" if of_triton else lines[0]

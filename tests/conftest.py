@@ -19,9 +19,11 @@ import torch
 signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # pytest runs one worker a core
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of commands that are run, which have threads for all cores
-TEST_CUDA = "HDRUNET_TEST_CUDA"
-"""Set where tests are to see a GPU: see test_gpu.py."""
+TEST_CUDA, HIDDEN = "HDRUNET_TEST_CUDA", "HDRUNET_TEST_HIDDEN"
+"""Set where tests are to see a GPU; and what CUDA_VISIBLE_DEVICES was, where they are not. See test_gpu.py."""
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/gpus").exists()
 if TEST_CUDA not in os.environ:
+    os.environ.setdefault(HIDDEN, os.environ.get("CUDA_VISIBLE_DEVICES", "all"))  # workers come with it
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton: its kernels run on the CPU then

@@ -10,34 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TEST_CUDA
+from tests.conftest import HIDDEN, NVIDIA_DRIVER, TEST_CUDA
 
 ROOT = Path(__file__).parent.parent
-DRIVER = Path("/proc/driver/nvidia/gpus")
+FILES = (ROOT / "tests" / "gpu.txt").read_text().split()
 
 
-@pytest.mark.skipif(not DRIVER.exists() or TEST_CUDA in os.environ, reason="needs an NVIDIA GPU")
+@pytest.mark.skipif(not NVIDIA_DRIVER or TEST_CUDA in os.environ, reason="needs an NVIDIA GPU")
 def test_on_a_gpu() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment.pop("CUDA_VISIBLE_DEVICES")
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-o", "addopts=", "-q", "--import-mode=importlib"]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "@tests/gpu.txt"],
-        cwd=ROOT,
-        env=environment | {TEST_CUDA: "1"},
-        capture_output=True,
-        text=True,
-    )
+    """Triton compiles most of this time."""
+    ours = {TEST_CUDA, HIDDEN, "CUDA_VISIBLE_DEVICES", "TRITON_INTERPRET"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | {TEST_CUDA: "1"}
+    if os.environ[HIDDEN] != "all":
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ[HIDDEN]
+    options = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal", "-W", "default", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-v", "--import-mode=importlib", *options, *FILES]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    if "PASSED tests/network/test_cuda_gpu.py" not in done.stdout:
+        pytest.skip("there is a driver, and no GPU that torch can use")
 
 
 def test_what_is_listed_is_there_and_has_all_that_needs_a_gpu() -> None:
-    listed = (ROOT / "tests" / "gpu.txt").read_text().split()
     marked = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests").rglob("test_*.py")
         if "pytest.mark.cuda" in path.read_text() and path != Path(__file__)
     ]
-    assert all((ROOT / name).is_file() for name in listed)
-    assert set(marked) <= set(listed)
+    assert all((ROOT / name).is_file() for name in FILES)
+    assert set(marked) <= set(FILES)

@@ -27,10 +27,10 @@ from hdrunet_video.presets import load_preset, preset_path
 from hdrunet_video.probe import VideoInfo, probe
 from hdrunet_video.reader import Reader
 from hdrunet_video.writer import to_picture
-from tests.conftest import ffmpeg
+from tests.conftest import NVIDIA_DRIVER, ffmpeg
 
 Capture = pytest.CaptureFixture[str]
-without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU")
+without_gpu = pytest.mark.skipif(NVIDIA_DRIVER, reason="there is an NVIDIA GPU")
 
 
 @without_gpu

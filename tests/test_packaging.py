@@ -85,7 +85,7 @@ def test_every_preset_is_installed() -> None:
 
 # From the bottom up: a module may import those in lines above it, and those beside it in its own line.
 LAYERS = [
-    "errors receipts interrupt host cgroup command processor setting threads tried",
+    "errors receipts interrupt host cgroup command processor setting threads device tried",
     "color.spec",
     "color.*",
     "frame",
@@ -93,7 +93,7 @@ LAYERS = [
     "presets",
     "network.* baselines.*",
     "cut_off index media probe",
-    "picture reader nvidia source_color timeline device hardware at_once backend",
+    "picture reader nvidia source_color timeline hardware at_once backend",
     "in_flight target tiling",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",

@@ -22,12 +22,21 @@ class CompilationError(Exception):
     __module__ = "triton.compiler.errors"
 
 
+def within(cause: Exception) -> Exception:
+    """Of the function that calls the one with the mistake."""
+    outer = CompilationError("at 161:8:\n    total = inner()\n            ^")
+    outer.__cause__ = cause
+    return outer
+
+
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
         (RuntimeError("shapes do not match\nException raised from here"), "shapes do not match"),
         (RuntimeError(), "RuntimeError"),
         (CompilationError("at 161:8:\n    total = 1\n    ^\nno such name"), "CompilationError: no such name"),
+        (within(CompilationError("at 9:4:\n    x\n    ^\nno such name")), "CompilationError: no such name"),
+        (within(TypeError("no such operand")), "no such operand"),
     ],
 )
 def test_the_reason_is_one_line(problem: Exception, said: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,3 +75,20 @@ def test_one_thread_tries_at_a_time() -> None:
         trials = [pool.submit(tried, make, lambda made: None, CPU, LOG, "going on without") for _ in range(2)]
         assert all(trial.result() for trial in trials)
     assert most == 1
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_no_memory_is_no_reason_for_other_code(problem: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    def make() -> None:
+        raise problem
+
+    with pytest.raises(type(problem)):
+        tried(make, lambda made: None, CPU, LOG, "going on without")
+    assert not caplog.records

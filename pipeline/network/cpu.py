@@ -46,8 +46,8 @@ def fused(network: HDRUNet, precision: Literal["fp32", "bf16"]) -> Network | Non
     warning in the log unless the network's configuration is the reason."""
     if network.config.condition and network.config.modulation != "spatial":
         return None
-    otherwise = "kernels of this package cannot be used on this CPU, going on without them"
     for own in own_layers(precision):
+        otherwise = f"the kernels for {own.instructions} cannot be used on this CPU, going on without"
         made = partial(FusedNetwork, network, own)
         if own.fit(network.config) and (fused := believed(made, network, TOLERANCE[precision], _log, otherwise)):
             return fused

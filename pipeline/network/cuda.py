@@ -1,4 +1,4 @@
-"""The network on an NVIDIA GPU: the kernels of `cuda_forward`, a CUDA graph for each size, and a check of them.
+"""The network on an NVIDIA GPU: the kernels of `cuda_forward`, and a CUDA graph for each size.
 
 Features are float16; sums and the output are float32, and what the first and last convolutions multiply is two halves
 of it, which float16's matrix units take at twice the rate of TF32.
@@ -7,117 +7,32 @@ of it, which float16's matrix units take at twice the rate of TF32.
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from threading import Lock, Timer
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .check import believed
-from .cuda_forward import Buffers, Forward, buffers, has_room_for_strips, supports, workspace_bytes
+from .cuda_forward import Buffers, Forward, buffers, workspace_bytes
 from .hdrunet import HDRUNet, pad_to_multiple
-from .tiles import Network
 
 Launches = Callable[[], None]
 Capture = Callable[[Launches], Launches]
 
-TOLERANCE = 0.5
-"""Of a 10-bit code of R'G'B' in PQ: how far the result may be from float32's. On the picture of the check, which is
-made to be difficult, the bundled weights are off by 0.38, 0.02 on average (in Triton's interpreter)."""
 MOST_GRAPHS = 16
 """Sizes with a graph: tiles of a picture have at most nine."""
 _MOST_FAILURES = 3
 """Captures that fail before there are no more: what another library does on the device meanwhile can end one."""
-_PATIENCE = 5.0
-"""Seconds that a start may take without a word."""
-_TRIAL = 1, 3, 1080, 1920
-"""Of pictures that tell which way is faster."""
-_ROUNDS = 5
-_OLDEST = 8, 0
-"""Compute capability of the first GPUs that Triton multiplies matrices on: for others it compiles for hours."""
 _ENGINE_BYTES_PER_PIXEL = 64
 """What the engine has of a frame beside the network's buffers; 57 were measured on a CPU at 1080p and 4K."""
 _capturing = Lock()
-"""CUDA has one capture at a time in a process: whoever waits for the whole device ends those of others."""
+"""torch has one capture at a time in a process."""
 _cuda: Any = torch.cuda  # whose classes have no types
 _log = logging.getLogger(__name__)
-
-
-def fused(network: HDRUNet) -> Network | None:
-    """The network, float32 and on a CUDA device, as fast as it gets; None where that is not possible or not right,
-    which is a warning in the log unless the network's configuration is the reason."""
-    if not supports(network.config):
-        _log.info("there are no kernels for networks as this one: going on with PyTorch's operators")
-        return None
-    device = network.stem.weight.device
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _OLDEST:
-        _log.info("there are no kernels for %s: going on with PyTorch's operators", device)
-        return None
-
-    def way(strips: bool, otherwise: str) -> Fused | None:
-        return believed(lambda: Fused(Forward(network, strips=strips), device), network, TOLERANCE, _log, otherwise)
-
-    with _patience(device):
-        strips = None
-        if has_room_for_strips(device):
-            strips = way(True, f"convolutions in strips cannot be used on {device}, going on with tiles")
-        if strips is None:
-            return way(
-                False, f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
-            )
-        tiles = way(False, f"convolutions in tiles cannot be used on {device}, going on with strips")
-        return strips if tiles is None else _faster(strips, tiles, device)
-
-
-def _faster(first: Fused, second: Fused, device: torch.device) -> Fused:
-    """The second only where it makes the same bits, because a film may be made in several runs."""
-    picture = torch.rand(_TRIAL, generator=torch.Generator().manual_seed(0)).to(device)
-    try:
-        (made, seconds), (other, others_seconds) = (_measured(each, picture, device) for each in (first, second))
-    except torch.OutOfMemoryError:  # of what other programs leave; how fast it is need not be known
-        return first
-    finally:
-        for each in (first, second):
-            each.release()
-    _log.info("convolutions on %s: in strips %.4f s, in tiles %.4f s", device, seconds, others_seconds)
-    return second if others_seconds < seconds and torch.equal(made, other) else first
-
-
-def _measured(network: Network, picture: Tensor, device: torch.device) -> tuple[Tensor, float]:
-    """What it makes, and its least time in seconds, of pictures that are computed by its graph."""
-    made, times = network(picture), list[float]()
-    network(picture)  # is captured
-    for _ in range(_ROUNDS):
-        start = _now(device)
-        network(picture)
-        times.append(_now(device) - start)
-    return made, min(times)
-
-
-def _now(device: torch.device) -> float:
-    """Seconds, when all that this thread gave to the device is done."""
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()  # of the whole device would end another engine's capture
-    return time.perf_counter()
-
-
-@contextmanager
-def _patience(device: torch.device) -> Iterator[None]:
-    """Says what takes so long: Triton's compiler takes a minute or more, and keeps what it has made."""
-    said = "compiling kernels for %s, which takes a minute or two the first time"
-    timer = Timer(_PATIENCE, _log.warning, (said, device))
-    timer.daemon = True
-    if device.type == "cuda":  # not Triton's interpreter
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 class Fused:
@@ -201,6 +116,7 @@ class Fused:
                 graph = self._capture(lambda: self._forward(given))
             except RuntimeError as error:
                 self._failures += 1
+                _log.debug("a capture on %s failed", self._device, exc_info=error)
                 if self._failures == _MOST_FAILURES:
                     self._capture = None
                     reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -227,6 +143,9 @@ def _captured(stream: Any, launches: Launches) -> Launches:
         graph.capture_begin(capture_error_mode="thread_local")
         try:
             launches()
-        finally:
-            graph.capture_end()
+        except BaseException:
+            with suppress(RuntimeError):  # which says less
+                graph.capture_end()
+            raise
+        graph.capture_end()
     return graph.replay  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from . import cpu, cuda, openvino
+from . import cpu, cuda_trial, openvino
 from .check import believed
 from .hdrunet import HDRUNet
 from .tiles import Network
@@ -41,7 +41,7 @@ def place(network: Network, device: torch.device, precision: Precision, backend:
         return own
     own.float()
     if precision == "fp16":
-        fused = cuda.fused(own) if device.type == "cuda" else None
+        fused = cuda_trial.fused(own) if device.type == "cuda" else None
         return fused or _halved(own) or Eager(own)
     if device.type == "cpu":
         asked = openvino.compiled(own, precision) if backend == "openvino" else None

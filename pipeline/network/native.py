@@ -57,6 +57,7 @@ class Kernels:
 
     def __init__(self, instructions: str, team: Team) -> None:
         """Raises what `library` raises."""
+        self.instructions = instructions
         self._team, self._library = team, library(instructions)
         self.precision: Literal["fp32", "bf16"] = "bf16" if instructions in BF16 else "fp32"
         """That most products are computed in."""
@@ -244,5 +245,6 @@ def kernels(instructions: str | None = None) -> Kernels | None:
     except HdrunetError:
         return None
     except (OSError, AttributeError) as error:
-        _log.warning("the kernels of this package cannot be loaded, going on without them: %s; install it again", error)
+        name = f"kernels for {instructions}" if instructions else "kernels"
+        _log.warning("the %s of this package cannot be loaded, going on without: %s; install it again", name, error)
         return None

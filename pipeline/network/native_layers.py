@@ -30,6 +30,7 @@ class Native:
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels, self.precision, self.dtype = kernels, kernels.precision, kernels.dtype
+        self.instructions = kernels.instructions
         self._others, self._strided = OneDnn(torch.float32), OneDnn(torch.bfloat16)
 
     def fit(self, config: HDRUNetConfig) -> bool:

@@ -21,7 +21,7 @@ from ..processor import cpu_has_bf16
 from .config import Compute
 
 _PATIENCE = timedelta(days=1)
-"""For other processes: the first caches all pictures before their first step. Those that end are torchrun's matter."""
+"""For the process that makes ready what all need."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Worker:
     device: torch.device
     dtype: torch.dtype | None
     """What autocast rounds to; None: nothing is rounded."""
+    patient: Any = None
+    """The processes as a group that waits longer than they do for each other's steps; None where there is one."""
 
     @property
     def first(self) -> bool:
@@ -44,9 +46,9 @@ class Worker:
         return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
     def wait_for_all(self) -> None:
-        """Until every process is here."""
+        """Until every process is here, for hours if need be."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(self.patient)
 
     def largest(self, value: int) -> int:
         """The largest of the processes' numbers."""
@@ -83,9 +85,11 @@ def start(config: Compute) -> Worker:
         torch.backends.cudnn.deterministic = True
     if world > 1 and not dist.is_initialized():
         cuda = device.type == "cuda"
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE, device_id=device if cuda else None)
-    rank = dist.get_rank() if world > 1 else 0
-    return Worker(rank, world, device, _dtype(config.precision, device))
+        dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+    dtype = _dtype(config.precision, device)
+    if world == 1:
+        return Worker(0, 1, device, dtype)
+    return Worker(dist.get_rank(), world, device, dtype, dist.new_group(backend="gloo", timeout=_PATIENCE))
 
 
 def _cores() -> int:

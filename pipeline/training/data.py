@@ -174,10 +174,9 @@ def _queue(config: Config) -> tuple[int, int | None]:
     room = max(free // batch - _IN_USE, 0)
     workers = min(asked, room)
     if workers < asked:
-        _log.warning(
-            "%s has room for batches of %d workers, not %d; docker run --shm-size gives more",
-            *(_SHARED_MEMORY, workers, asked),
-        )
+        by = f"{workers} workers" if workers else "the training process itself"
+        said = "%s has no room for batches of %d workers: made by %s; docker run --shm-size gives more"
+        _log.warning(said, _SHARED_MEMORY, asked, by)
     return workers, min(room // workers, _AHEAD) if workers else None
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from hdrunet_video.bench.__main__ import main
@@ -19,6 +18,7 @@ from hdrunet_video.bench.results import Results, Row
 from hdrunet_video.bench.stages import Lengths
 from hdrunet_video.errors import RetryError
 from hdrunet_video.network.hdrunet import HDRUNet
+from tests.conftest import NVIDIA_DRIVER
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -155,7 +155,7 @@ def test_pictures_that_nothing_has_memory_for(capsys: pytest.CaptureFixture[str]
     assert "stages at 99999x99999 failed: its pictures would not fit in the free memory" in said
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there may be one")
+@pytest.mark.skipif(NVIDIA_DRIVER, reason="there may be one")
 def test_an_encoder_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "stages", "--sizes", "160x96", "--preset", "hdr10-nvenc", "--budget", "1"]) == 0
     assert "failed: the encoder hevc_nvenc does not start here" in capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hdrunet_video.network import cuda
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import MOST_GRAPHS, Fused
 from hdrunet_video.network.cuda_forward import workspace_bytes
-from hdrunet_video.network.hdrunet import HDRUNet
 from hdrunet_video.network.tiles import choose_tile
 from tests.network.cuda_cases import DEVICE, Inverse, picture_of
 
@@ -207,24 +204,3 @@ def test_memory_of_a_4k_frame_and_of_its_tiles() -> None:
     tile = choose_tile(3840, 2160, (96, 92), (2 * gib - rest) * pixels // own)
     assert tile == (1280, 2160)
     assert workspace_bytes(config, 2160, 1280 + 188) + rest <= 2 * gib
-
-
-def test_gpus_that_triton_does_not_multiply_matrices_on_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its compiler would work for hours, without a word."""
-    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
-    monkeypatch.setattr(cuda, "believed", lambda *_: pytest.fail("they were tried"))
-    with FakeTensorMode(), torch.device("cuda:0"):
-        network = HDRUNet()
-    assert cuda.fused(network) is None
-
-
-def test_a_start_that_takes_long_says_why(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    with cuda._patience(torch.device("cuda:1")):
-        pass
-    assert not caplog.records
-    monkeypatch.setattr(cuda, "_PATIENCE", 0.01)
-    with cuda._patience(torch.device("cuda:1")):
-        deadline = time.monotonic() + 10
-        while not caplog.records and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert "compiling kernels for cuda:1" in caplog.text

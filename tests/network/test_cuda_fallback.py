@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hdrunet_video.errors import UsageError
-from hdrunet_video.network import check, cuda, forward
+from hdrunet_video.network import check, cuda, cuda_trial, forward
 from hdrunet_video.network.check import check_picture
 from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
-from hdrunet_video.network.cuda import Fused, fused
+from hdrunet_video.network.cuda import Fused
 from hdrunet_video.network.cuda_forward import Forward, supports
+from hdrunet_video.network.cuda_trial import fused
 from hdrunet_video.network.hdrunet import HDRUNet
 from tests.network.cuda_cases import Inverse, network_of, picture_of
 
@@ -86,12 +88,12 @@ class Missing(Wrong):
 def test_falls_back_aloud(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kernels: type[Forward], reason: str
 ) -> None:
-    monkeypatch.setattr(cuda, "Forward", kernels)
+    monkeypatch.setattr(cuda_trial, "Forward", kernels)
     monkeypatch.setattr(HDRUNet, "to", lambda self, *_, **__: self)  # there may be no such device
     network = gentle()
     made = forward.place(network, torch.device("cuda"), "fp16")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert caplog.records[0].name == "hdrunet_video.network.cuda"
+    assert caplog.records[0].name == "hdrunet_video.network.cuda_trial"
     assert "going on with PyTorch's operators in fp16" in caplog.text
     assert re.search(reason, caplog.records[0].getMessage())
     picture = picture_of(8, 8).cpu()
@@ -104,7 +106,7 @@ def test_falls_back_aloud(
 def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, weight: float, reason: str
 ) -> None:
-    monkeypatch.setattr(cuda, "Forward", Missing)
+    monkeypatch.setattr(cuda_trial, "Forward", Missing)
     monkeypatch.setattr(HDRUNet, "to", lambda self, *_, **__: self)
     network = gentle()
     network.encode_full.weight.mul_(weight)
@@ -123,7 +125,7 @@ def test_the_other_way_comes_before_other_operators_aloud(
     wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(check, "largest_error", lambda made, *_: 9.0 if made.way == wrong else 0.0)
-    monkeypatch.setattr(cuda, "has_room_for_strips", lambda device: True)
+    monkeypatch.setattr(cuda_trial, "has_room_for_strips", lambda device: True)
     made = fused(network_of())
     assert isinstance(made, Fused)
     other = "tiles" if wrong == "strips" else "strips"
@@ -147,9 +149,10 @@ def test_the_faster_way_is_taken_where_the_bits_are_the_same(
             given["output"].fill_(0.5 + (change if self.strips else 0.0))
 
     monkeypatch.setattr(check, "largest_error", lambda *_: 0.0)
-    monkeypatch.setattr(cuda, "_TRIAL", (1, 3, 9, 11))
-    monkeypatch.setattr(cuda, "has_room_for_strips", lambda device: True)
-    monkeypatch.setattr(cuda, "Forward", Timed)
+    monkeypatch.setattr(cuda_trial, "_PICTURE", (1, 3, 9, 11))
+    monkeypatch.setattr(cuda, "_captured", lambda stream, launches: launches)  # a graph would not sleep
+    monkeypatch.setattr(cuda_trial, "has_room_for_strips", lambda device: True)
+    monkeypatch.setattr(cuda_trial, "Forward", Timed)
     made = fused(network_of())
     assert isinstance(made, Fused)
     assert made.way == chosen
@@ -170,7 +173,7 @@ def test_a_device_that_kernels_have_broken_is_no_reason_to_try_again(
         def __call__(self, given: Any) -> None:
             raise RuntimeError(said)
 
-    monkeypatch.setattr(cuda, "Forward", Faulty)
+    monkeypatch.setattr(cuda_trial, "Forward", Faulty)
     with pytest.raises(UsageError, match=said.splitlines()[0].replace("[", r"\[")) as caught:
         fused(network_of())
     assert "--precision fp32" in caught.value.hint
@@ -185,7 +188,7 @@ def test_no_memory_for_the_check_is_no_fault_of_the_kernels(
         def __call__(self, given: Any) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(cuda, "Forward", Hungry)
+    monkeypatch.setattr(cuda_trial, "Forward", Hungry)
     with pytest.raises(torch.OutOfMemoryError):
         fused(network_of())
     assert not caplog.records
@@ -208,3 +211,24 @@ def test_the_check_looks_at_all_of_the_range() -> None:
 def test_triton_is_loaded_where_it_is_used_only() -> None:
     code = "import sys, hdrunet_video.engine; print('hdrunet_video.network.cuda_kernels' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_gpus_that_triton_does_not_multiply_matrices_on_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compiler would work for hours, without a word."""
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(cuda_trial, "believed", lambda *_: pytest.fail("they were tried"))
+    with FakeTensorMode(), torch.device("cuda:0"):
+        network = HDRUNet()
+    assert fused(network) is None
+
+
+def test_a_start_that_takes_long_says_why(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with cuda_trial._patience(torch.device("cuda:1")):
+        pass
+    assert not caplog.records
+    monkeypatch.setattr(cuda_trial, "_PATIENCE", 0.01)
+    with cuda_trial._patience(torch.device("cuda:1")):
+        deadline = time.monotonic() + 10
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "still starting on cuda:1" in caplog.text

@@ -180,7 +180,7 @@ def test_workers_make_no_more_than_shared_memory_holds(
     monkeypatch.setattr(data, "_SHARED_MEMORY", Path("/"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=batch * batches_fit + 5))
     assert data._queue(config) == queue
-    assert ("not 8" in caplog.text) is (queue[0] < 8)
+    assert ("no room for batches of 8 workers" in caplog.text) is (queue[0] < 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2 * batch * batches_fit + 5))
     assert data._queue(config) == queue
