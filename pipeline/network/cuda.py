@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cuda_forward import Buffers, Forward, buffers, workspace_bytes
+from .cuda_buffers import Buffers, buffers, workspace_bytes
+from .cuda_forward import Forward
 from .hdrunet import HDRUNet, pad_to_multiple
 
 Launches = Callable[[], None]

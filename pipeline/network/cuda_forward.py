@@ -7,22 +7,21 @@ a bias; the last convolution is split in products, which keep float32 at less me
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .config import HDRUNetConfig
+from .cuda_buffers import Buffers
 from .cuda_weights import Arguments, pack
 from .hdrunet import HDRUNet
 
-Buffers = Mapping[str, Tensor]
-_Shapes = dict[str, tuple[int, ...]]
+_Launch = Callable[[Any, tuple[int, ...], dict[str, Any]], None]
+"""Takes a kernel, its grid, and its arguments."""
 
-_ALIGNMENT = 256
-"""Bytes; more than any load wants."""
 _TILE = {"ROWS": 8, "COLUMNS": 16, "num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
 """Pixels of a program; a square would load less around it, but 16 columns fill the lines of memory."""
 _STRIP = {"ROWS": 3, "COLUMNS": 64, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
@@ -61,64 +60,6 @@ def has_room_for_strips(device: torch.device) -> bool:
     return bool(room >= _ROOM_FOR_STRIPS)
 
 
-def workspace_bytes(config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype = torch.float16) -> int:
-    """Memory of all buffers of a picture, sides multiples of 4, in bytes: 484 a pixel for the paper's network."""
-    return _layout(config, height, width, dtype)[1]
-
-
-def buffers(memory: Tensor, config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype) -> Buffers:
-    """The buffers of a picture in `memory`, uint8, of workspace_bytes or more: "image" and "output" (1, 3, H, W)
-    float32, which the caller fills and reads; others overlap where one is not needed any more when another is."""
-    places, size = _layout(config, height, width, dtype)
-    if memory.numel() < size:
-        raise ValueError(f"{memory.numel()} bytes do not hold the {size} of a picture of {width}x{height}")
-    return {
-        name: memory[start : start + prod(shape) * kind.itemsize].view(kind).view(shape)
-        for name, (start, shape, kind) in places.items()
-    }
-
-
-def _layout(
-    config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype
-) -> tuple[dict[str, tuple[int, tuple[int, ...], torch.dtype]], int]:
-    """Start, shape and dtype of each buffer, and the bytes of all."""
-    n, k, s = config.channels, config.condition_channels, config.sft_channels
-    half, quarter = (height // 2, width // 2), (height // 4, width // 4)
-    conditions: _Shapes = {"condition_half": (*half, s), "condition_quarter": (*quarter, s)}
-    # Regions of memory, each with what lives there one after the other.
-    regions: list[list[_Shapes]] = [
-        [{"image": (1, 3, height, width)}],
-        [{"output": (1, 3, height, width)}],
-        [{"kept": (3, height, width)}] if config.weighting else [],
-        [{"condition_full": (height, width, s)}] if config.condition else [],
-        [
-            {"stem": (height, width, n)},
-            conditions | {"condition_features": (*half, k)},
-            conditions | {"half": (*half, n), "half_modulated": (*half, n), "half_residual": (*half, n)},
-            {"products": (27, height, width)},
-        ],
-        [{"weighting": (height, width, n)} if config.weighting else {}, {"full": (height, width, n)}],
-        [
-            {"trunk": (height, width, k)} if config.condition else {},
-            dict.fromkeys(("quarter", "quarter_sum", "quarter_modulated", "quarter_residual"), (*quarter, n)),
-            {"tail": (height, width, n)},
-        ],
-    ]
-    planes = ("image", "output", "kept", "products")
-    places, start = {}, 0
-    for region in regions:
-        stop = start
-        for shapes in region:
-            place = start
-            for name, shape in shapes.items():
-                kind = torch.float32 if name in planes else dtype
-                places[name] = (place, shape, kind)
-                place += -(-prod(shape) * kind.itemsize // _ALIGNMENT) * _ALIGNMENT
-            stop = max(stop, place)
-        start = stop
-    return places, start
-
-
 class Forward:
     """The launches, with weights made ready for them. Features are stored in `dtype`; see the module."""
 
@@ -131,6 +72,7 @@ class Forward:
             raise ValueError(f"there are no kernels for {network.config}")
         self.config, self.dtype = network.config, dtype
         self._kernels: Any = cuda_kernels
+        self._launch: _Launch = _launch
         self._channels = {"N": self.config.channels, "K": self.config.condition_channels, "S": self.config.sft_channels}
         device = network.stem.weight.device
         self._processors = _processors(device)
@@ -156,6 +98,12 @@ class Forward:
         self._unet(given)
         self._convolve("decode_full", given["tail"], {"planes": given["products"]})
         self._in_tiles("gather", image.shape, products=given["products"], kept=kept, output=given["output"])
+
+    def compile(self, given: Buffers) -> None:
+        """Compiles what a call with such buffers launches, or loads it from Triton's cache, and launches nothing."""
+        instead = copy(self)
+        instead._launch = _compile
+        instead(given)
 
     def _unet(self, given: Buffers) -> None:
         """From "full" to "tail"."""
@@ -216,12 +164,20 @@ class Forward:
             rows, programs = _strips(height, width, _PROGRAMS * self._processors // across)
         size = {"height": height, "width": width, "rows": rows}
         given = _ABSENT | self._weights[name] | tensors
-        self._kernels.convolve[programs, across](source=source, **given, **size, **fixed)
+        self._launch(self._kernels.convolve, (programs, across), {"source": source, **given, **size, **fixed})
 
     def _in_tiles(self, name: str, shape: Sequence[int], **arguments: Any) -> None:
         size = {"height": shape[-2], "width": shape[-1]}
-        kernel = getattr(self._kernels, name)
-        kernel[(_tiles(**size),)](**arguments, **self._weights[name], **size, **_TILE)
+        given = {**arguments, **self._weights[name], **size, **_TILE}
+        self._launch(getattr(self._kernels, name), (_tiles(**size),), given)
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
+    kernel[grid](**arguments)
+
+
+def _compile(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
+    kernel.warmup(grid=grid, **arguments)
 
 
 def _tiles(height: int, width: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Timer
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..device import is_out_of_memory
 from .check import believed
 from .cuda import Fused
+from .cuda_buffers import buffers, workspace_bytes
 from .cuda_forward import Forward, has_room_for_strips, supports
 from .hdrunet import HDRUNet
 from .tiles import Network
@@ -43,7 +45,13 @@ def fused(network: HDRUNet) -> Network | None:
         return None
 
     def way(strips: bool, otherwise: str) -> Fused | None:
-        return believed(lambda: Fused(Forward(network, strips=strips), device), network, TOLERANCE, _log, otherwise)
+        def make() -> Fused:
+            forward = Forward(network, strips=strips)
+            if device.type == "cuda":  # not Triton's interpreter
+                _compile(forward, device)
+            return Fused(forward, device)
+
+        return believed(make, network, TOLERANCE, _log, otherwise)
 
     with _patience(device):
         strips = None
@@ -59,6 +67,20 @@ def fused(network: HDRUNet) -> Network | None:
             if not is_out_of_memory(error):
                 raise
             return strips  # in what other programs leave, there is no way to see
+
+
+def _compile(forward: Forward, device: torch.device) -> None:
+    """What is launched, by as many threads as there are processors: one kernel after the other, as they are launched,
+    takes a minute. Triton before 3.5 does it in no other way."""
+    import triton
+
+    mode = getattr(triton, "AsyncCompileMode", None)
+    if mode is None:
+        return
+    size = HDRUNet.MULTIPLE, HDRUNet.MULTIPLE  # no kernel is compiled for a size
+    memory = torch.empty(workspace_bytes(forward.config, *size), dtype=torch.uint8, device=device)
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads, mode(threads), torch.cuda.device(device):
+        forward.compile(buffers(memory, forward.config, *size, forward.dtype))
 
 
 def _faster(first: Fused, second: Fused, device: torch.device) -> Fused:
@@ -94,7 +116,7 @@ def _now(device: torch.device) -> float:
 @contextmanager
 def _patience(device: torch.device) -> Iterator[None]:
     """Says what takes so long: most likely Triton's compiler, which keeps what it has made."""
-    said = "still starting on %s: the first time, compiling the kernels takes a minute or two"
+    said = "still starting on %s: the first time, compiling the kernels can take a minute or two"
     timer = Timer(_PATIENCE, _log.warning, (said, device))
     timer.daemon = True
     if device.type == "cuda":  # not Triton's interpreter

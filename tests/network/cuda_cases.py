@@ -13,7 +13,8 @@ from hdrunet_video.color.tone import to_nits
 from hdrunet_video.color.transfer import pq_inverse_eotf
 from hdrunet_video.device import forbid_tf32
 from hdrunet_video.network.config import HDRUNetConfig
-from hdrunet_video.network.cuda_forward import Forward, buffers, workspace_bytes
+from hdrunet_video.network.cuda_buffers import buffers, workspace_bytes
+from hdrunet_video.network.cuda_forward import Forward
 from hdrunet_video.network.hdrunet import HDRUNet
 
 forbid_tf32()

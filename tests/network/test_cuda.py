@@ -14,7 +14,7 @@ from torch import Tensor
 from hdrunet_video.network import cuda
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import MOST_GRAPHS, Fused
-from hdrunet_video.network.cuda_forward import workspace_bytes
+from hdrunet_video.network.cuda_buffers import workspace_bytes
 from hdrunet_video.network.tiles import choose_tile
 from tests.network.cuda_cases import DEVICE, Inverse, picture_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("triton", reason="Triton is not there for this platform")
+triton = pytest.importorskip("triton", reason="Triton is not there for this platform")
 
 
 STRIPS = {"encoder.0.conv1": 252, "encoder.0.conv2": 288, "up_half": 304, "up_full": 348}
@@ -22,12 +22,41 @@ SPILLED = {
 """Bytes of a thread that are known to find no register, by Triton 3.6 or 3.8, in strips those of three rows."""
 
 
+AT_ONCE = """
+import threading
+from contextlib import nullcontext
+import torch, triton
+from triton.runtime import driver
+from hdrunet_video.network.cuda_forward import Forward
+from hdrunet_video.network.cuda_trial import _compile
+from tests.network.cuda_cases import network_of
+from tests.network.cuda_compile import Absent
+
+compiled, threads = triton.compiler.compile, []
+def counted(source, **options):
+    threads.append(threading.current_thread())
+    return compiled(source, **options)
+triton.compiler.compile = counted
+driver.set_active(Absent(90))
+torch.cuda.device = nullcontext
+torch.set_num_threads(3)
+forward = Forward(network_of(), strips=False)
+for _ in range(2):
+    _compile(forward, torch.device("cpu"))
+    print(len(threads), len(set(threads)), threading.main_thread() in threads)
+"""
+
+
 def needs(capability: str, way: str) -> list[dict[str, Any]]:
     """What each launch needs on chip."""
+    return [json.loads(line) for line in run(["-m", "tests.network.cuda_compile", capability, way]).splitlines()]
+
+
+def run(program: list[str]) -> str:
+    """What a program prints that has Triton's compiler in place of its interpreter."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.network.cuda_compile", capability, way]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900)
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    command = [sys.executable, *program]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900).stdout
 
 
 # An H100 has 227 KiB for two programs that compute strips; other GPUs since the RTX 30 series have 99 KiB for one.
@@ -41,6 +70,16 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: str, way: str) -
         assert each["shared"] <= (113 if each["strips"] else 99) << 10, each
         assert each["spilled"] <= SPILLED[capability, way].get(each["name"], 0), each
         assert not each["serialised"], each
+
+
+def test_kernels_are_compiled_by_all_threads_and_once() -> None:
+    if not hasattr(triton, "AsyncCompileMode"):
+        pytest.skip("Triton before 3.5 compiles one after the other")
+    first, second = run(["-c", AT_ONCE]).splitlines()
+    assert first == second
+    count, threads, main = first.split()
+    assert int(count) > 10
+    assert (threads, main) == ("3", "False")
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from hdrunet_video.frame import Frame
 from hdrunet_video.network import forward
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import Fused
-from hdrunet_video.network.cuda_forward import Forward, workspace_bytes
+from hdrunet_video.network.cuda_buffers import workspace_bytes
+from hdrunet_video.network.cuda_forward import Forward
 from hdrunet_video.network.cuda_trial import TOLERANCE
 from hdrunet_video.network.tiles import run_in_tiles
 from hdrunet_video.network.weights import load_network

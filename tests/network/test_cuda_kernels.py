@@ -10,7 +10,8 @@ from torch import Tensor
 from hdrunet_video.network.check import check_picture
 from hdrunet_video.network.config import HDRUNetConfig
 from hdrunet_video.network.cuda import Fused
-from hdrunet_video.network.cuda_forward import Forward, _strips, buffers, workspace_bytes
+from hdrunet_video.network.cuda_buffers import buffers, workspace_bytes
+from hdrunet_video.network.cuda_forward import Forward, _strips
 from hdrunet_video.network.cuda_trial import TOLERANCE
 from hdrunet_video.network.hdrunet import PixelModulation
 from hdrunet_video.network.weights import load_network
