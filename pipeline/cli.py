@@ -93,10 +93,8 @@ def _farm(flags: argparse.Namespace, verb: str) -> int:
 
 
 def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
-    from .device import limit_threads
     from .job import Job
 
-    limit_threads()
     if flags.output_folder is not None and not flags.dry_run:
         try:
             Path(flags.output_folder).mkdir(exist_ok=True)
@@ -121,6 +119,9 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
     from .job import make_plan
 
     plan = make_plan(job)
+    from .device import limit_threads  # loads torch, which takes longer than to say that a file is not there
+
+    limit_threads()
     if flags.dry_run:
         from .describe import describe, facts
 

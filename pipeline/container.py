@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from .errors import PlanError
+from .errors import PlanError, write_error
 from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
@@ -24,7 +24,6 @@ from .matroska_aspect import PLACEHOLDER, write_aspect
 from .media import open_media, video_stream
 from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
 from .timeline import timecode_after
-from .writer import write_error
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ Exit codes follow sysexits.h. `str(error)` is one sentence; `error.hint` says wh
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 NO_ANSWER = (errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.EBUSY)
 """What network file systems say when they, and not the command, have failed."""
@@ -66,3 +67,17 @@ class OutputError(HdrunetError):
 
 class RetryError(HdrunetError):
     exit_code = 75
+
+
+def write_error(error: Exception, path: Path) -> HdrunetError:
+    """The error that tells a user why a file could not be written."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return RetryError(
+            f"the disk of {path.parent} is full",
+            "Make room; the same command goes on from the finished segments.",
+        )
+    reason = getattr(error, "strerror", None) or str(error)
+    if number in NO_ANSWER:
+        return RetryError(f"the file system of {path.parent} gives up: {reason}", "Check the disk or the network.")
+    return OutputError(f"{path} cannot be written: {reason}", "Check the folder's permissions and the disk.")

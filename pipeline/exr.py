@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import PresetError
+from .errors import PresetError, write_error
 from .frame import Frame
 from .receipts import sync
-from .writer import WriterSpec, write_error
+from .writer import WriterSpec
 
 BT2020_CHROMATICITIES = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
 """x, y of red, green, blue and white (Rec. ITU-R BT.2020 table 3): the `chromaticities` attribute."""

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .container import join
+from .assemble import assemble, bad_frames, film_light
 from .frame import LightLevels
-from .identity import check_source_unchanged
 from .job import Plan, make_engines
-from .mastering import static_metadata
 from .progress import Progress, Silent
-from .receipts import Receipt, sync, temporary_path
-from .segments import SegmentStore, claimed
+from .segments import claimed
 from .work import Work, frame_count
-from .writer import write_error
 
 
 @dataclass(frozen=True)
@@ -63,84 +57,5 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
         store.remove()
     for warning in warnings:
         progress.warn(warning)
-    seconds, bad = time.monotonic() - started, _bad_frames(receipts)
+    seconds, bad = time.monotonic() - started, bad_frames(receipts)
     return Report(plan.target, total, seconds, film_light(receipts), bad, resumed, tuple(warnings))
-
-
-def assemble(
-    plan: Plan,
-    store: SegmentStore,
-    receipts: list[Receipt],
-    temporary: Path,
-    before: Callable[[Path], None] = lambda _: None,
-) -> list[str]:
-    """Join the segments as `temporary`, on the target's disk, and rename it: complete or not at all.
-
-    `before` is called with the complete file before it is renamed. Returns what a user should know of the result, in
-    sentences.
-    """
-    check_source_unchanged(plan)
-    paths = [store.path(segment) for segment in plan.segments]
-    if plan.is_sequence:
-        for path in (file for folder in paths for file in sorted(folder.iterdir())):
-            _place(path, plan.target.with_name(path.name), store.folder)
-        return _doubts(plan, receipts)
-    metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
-    warnings = join(plan, paths, metadata, temporary)
-    try:
-        sync(temporary)
-        before(temporary)
-        os.replace(temporary, plan.target)
-        sync(plan.target.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise write_error(error, plan.target) from None
-        raise
-    return warnings + _doubts(plan, receipts)
-
-
-def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
-    """What receipts say that makes a result less than it could be."""
-    doubts = []
-    kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
-    if len(kinds) > 1:
-        rounded = any(receipt.precision == "bf16" for receipt in receipts)
-        so = "they may differ by several 10-bit codes" if rounded else "another run may differ in its last bits"
-        doubts.append(f"segments were computed on {' and on '.join(kinds)}: {so}")
-    if bad := _bad_frames(receipts):
-        doubts.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
-    return doubts
-
-
-def _bad_frames(receipts: list[Receipt]) -> int:
-    return sum(receipt.bad_frames for receipt in receipts)
-
-
-def _place(path: Path, target: Path, work: Path) -> None:
-    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there."""
-    for temporary, duplicate in (
-        (temporary_path(work, target.name), os.link),
-        (temporary_path(target.parent, target.name), _copy),  # where links cannot be, or not that far
-    ):
-        try:
-            duplicate(path, temporary)
-            os.replace(temporary, target)
-            return
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            failure = error
-    raise write_error(failure, target)
-
-
-def _copy(path: Path, target: Path) -> None:
-    shutil.copyfile(path, target)
-    sync(target)
-
-
-def film_light(receipts: list[Receipt]) -> LightLevels:
-    """Light levels of the whole film."""
-    light = LightLevels()
-    for receipt in receipts:
-        light = light.merge(LightLevels(receipt.max_nits, receipt.average_nits))
-    return light

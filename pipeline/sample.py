@@ -14,8 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .color.spec import Matrix, Primaries, Range, Transfer
-from .errors import OutputError
-from .writer import write_error
+from .errors import OutputError, write_error
 
 WIDTH, HEIGHT, FRAMES, RATE = 256, 144, 24, 24
 _SAMPLE_RATE = 48000

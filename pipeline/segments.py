@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import OutputError, RetryError
+from .errors import OutputError, RetryError, write_error
 from .job import Plan
 from .receipts import Receipt, delete, proved, sync, temporary_path, write_whole
 from .timeline import Segment
-from .writer import write_error
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 

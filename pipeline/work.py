@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from .engine import Engine
-from .errors import PlanError
+from .errors import PlanError, write_error
 from .exr import ExrWriter
 from .frame import Frame, LightLevels
 from .frame_hashes import frame_hashes
@@ -28,7 +28,7 @@ from .receipts import Receipt, delete, host_name, payload_sha256
 from .segments import SegmentStore
 from .timeline import Segment
 from .tune import tune
-from .writer import Writer, WriterSpec, write_error
+from .writer import Writer, WriterSpec
 
 
 @dataclass(frozen=True)

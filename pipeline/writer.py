@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from torch import Tensor
 from hdrunet_video.presets import Preset
 
 from .color.spec import ChromaLocation, PixelFormat
-from .errors import NO_ANSWER, HdrunetError, OutputError, RetryError
+from .errors import HdrunetError, OutputError, write_error
 from .frame import Frame
 from .host import own_scheduling
 from .receipts import sync
@@ -201,20 +200,6 @@ def _fill(picture: VideoFrame, number: int, values: Tensor, format: PixelFormat)
     if format.name.startswith("p0"):  # P010 keeps its bits at the top of the 16
         codes = codes << (16 - format.depth)
     stored[: values.shape[0], : values.shape[1]] = codes
-
-
-def write_error(error: Exception, path: Path) -> HdrunetError:
-    """The error that tells a user why a file could not be written."""
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        return RetryError(
-            f"the disk of {path.parent} is full",
-            "Make room; the same command goes on from the finished segments.",
-        )
-    reason = getattr(error, "strerror", None) or str(error)
-    if number in NO_ANSWER:
-        return RetryError(f"the file system of {path.parent} gives up: {reason}", "Check the disk or the network.")
-    return OutputError(f"{path} cannot be written: {reason}", "Check the folder's permissions and the disk.")
 
 
 def _encoder_error(error: Exception, spec: WriterSpec) -> HdrunetError:

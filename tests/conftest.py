@@ -65,6 +65,13 @@ def hdrunet(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Compl
     )
 
 
+def loaded(statement: str, cwd: Path | None = None) -> set[str]:
+    """The modules that a process has when it has done a statement."""
+    code = f"import sys; {statement}; print(); print(*sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=cwd)
+    return set(run.stdout.splitlines()[-1].split())
+
+
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the clips of this session."""

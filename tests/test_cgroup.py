@@ -163,11 +163,11 @@ def test_threads_that_the_user_asked_for_stay(
 
 
 @pytest.mark.parametrize("way", ["convert", "bench", "evaluate"])
-def test_commands_keep_to_the_quota(limits: Limits, threads: int, tmp_path: Path, way: str) -> None:
-    """Whatever becomes of them: what they are told to do is refused later."""
+def test_commands_keep_to_the_quota(limits: Limits, threads: int, tmp_path: Path, clip: Path, way: str) -> None:
+    """Whatever becomes of them: what the last two are told to do is refused later."""
     limits("0::/\n", {"cpu.max": "150000 100000"})
     if way == "convert":
-        main([str(tmp_path / "none.mp4"), str(tmp_path / "out.mov")])
+        main([str(clip), str(tmp_path / "out.mov"), "--model", "identity", "--frames", "0:1"])
     elif way == "bench":
         bench(["--device", "none"])
     else:

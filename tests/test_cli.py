@@ -152,7 +152,7 @@ def test_an_old_result_stays_until_the_new_one_is_whole(
     def fail(*_: object) -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hdrunet_video.run.join", fail)
+    monkeypatch.setattr("hdrunet_video.assemble.join", fail)
     assert run(clip, target, "-y", "-q") == 130
     assert target.read_text() == "precious"
 
@@ -172,7 +172,7 @@ def test_a_bug_is_called_one(clip: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def broken(*_: object) -> list[str]:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("hdrunet_video.run.join", broken)
+    monkeypatch.setattr("hdrunet_video.assemble.join", broken)
     assert run(clip, tmp_path / "out.mov", "-q") == 1
     said = capsys.readouterr().err
     assert "bug: ZeroDivisionError: ours" in said

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import hdrunet_video
+from tests.conftest import loaded
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"pipeline": "hdrunet_video", "plugin": "hdrunet_video.plugin", "presets": "hdrunet_video.presets"}
@@ -98,6 +99,7 @@ LAYERS = [
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",
     "segments remux container tune",
+    "assemble",
     "work",
     "run",
     "options closed_pipes",
@@ -144,14 +146,6 @@ def test_nothing_imports_the_plugin() -> None:
     assert users == []
 
 
-LOADED = "import sys; {}; print(); print(*sorted(sys.modules))"
-
-
-def loaded(statement: str) -> set[str]:
-    run = subprocess.run([sys.executable, "-c", LOADED.format(statement)], capture_output=True, text=True, check=True)
-    return set(run.stdout.splitlines()[-1].split())
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -164,6 +158,11 @@ def loaded(statement: str) -> set[str]:
 )
 def test_flags_and_help_load_nothing_heavy(statement: str) -> None:
     assert not {"torch", "av", "numpy", "vapoursynth", "safetensors"} & loaded(statement)
+
+
+@pytest.mark.parametrize("arguments", [["no.mp4", "out.mov"], ["good.mp4", "out.xyz"], ["--make-sample", "made.mp4"]])
+def test_what_needs_no_network_does_not_wait_for_torch(here: Path, arguments: list[str]) -> None:
+    assert "torch" not in loaded(f"from hdrunet_video.cli import main; main({arguments})")
 
 
 def test_the_folder_names_are_no_modules() -> None:

@@ -49,7 +49,7 @@ def test_json_after_a_stop_counts_what_was_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hdrunet_video.run.join", stop)
+        patch.setattr("hdrunet_video.assemble.join", stop)
         assert run(clip, tmp_path / "out.mov", "-q", "--segment-frames", "3") == 130
     (tmp_path / ".out.mov.work" / "seg_000001.json").unlink()
     capsys.readouterr()

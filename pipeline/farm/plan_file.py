@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdrunet_video.presets import Preset, as_json
 
-from ..errors import NO_ANSWER, InputError, OutputError, PlanError, RetryError, UsageError, WeightsError
+from ..errors import NO_ANSWER, InputError, OutputError, PlanError, RetryError, UsageError, WeightsError, write_error
 from ..identity import file_sha256, package_versions
 from ..receipts import write_whole
 
@@ -67,8 +67,6 @@ def write_plan(plan: Plan, folder: Path, overwrite: bool) -> Document:
     try:
         write_whole(folder / _FILE, json.dumps(document, indent=None) + "\n")
     except OSError as error:
-        from ..writer import write_error
-
         raise write_error(error, folder / _FILE) from None
     return document
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError
+from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError, write_error
 from ..progress import Progress
 from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, temporary_path, write_whole
 from .plan_file import Document, Place, check, find, read_plan, restore
@@ -217,10 +217,9 @@ def _list(numbers: list[int]) -> str:
 
 
 def _join(request: Request, document: Document, place: Place, receipts: list[Receipt]) -> list[str]:
-    from ..run import assemble
+    from ..assemble import assemble
     from ..segments import SegmentStore
     from ..target import check_folder
-    from ..writer import write_error
 
     check_folder(place.target.parent)
     plan = restore(document, place)

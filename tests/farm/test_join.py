@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import loaded
 from tests.farm.conftest import Capture, hidden, plan, run
 from tests.media import sha256
 
@@ -19,6 +20,12 @@ def test_a_result_that_exists_is_not_replaced_unasked(job: Path, local: Path, ca
     assert (job / "out.mov").read_text() == "mine"
     assert run("--plan", job / "plan", "--join", "-y") == 0
     assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_neither_joining_nor_verifying_waits_for_torch(job: Path) -> None:
+    for verb in ("--join", "--verify"):
+        assert "torch" not in loaded(f"from hdrunet_video.cli import main; main(['--plan', 'plan', '{verb}'])", job)
+    assert (job / "out.mov").exists()
 
 
 def test_a_result_that_somebody_has_changed_is_not_replaced_unasked(job: Path, local: Path, capsys: Capture) -> None:
@@ -83,10 +90,10 @@ def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     (job / "plan" / "seg_000001.json").unlink()
-    for module in ("writer", "receipts", "run"):
+    for module in ("writer", "receipts", "assemble"):
         with monkeypatch.context() as patch:
             patch.setattr(f"hdrunet_video.{module}.sync", full)
-            verb = ("--join",) if module == "run" else ("--segments", "1")
+            verb = ("--join",) if module == "assemble" else ("--segments", "1")
             assert run("--plan", job / "plan", *verb) == 75
         assert hidden(job) == []
         assert not (job / "out.mov").exists()

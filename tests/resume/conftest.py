@@ -84,7 +84,7 @@ def unjoined(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work folder of a run to out.mkv that was stopped when its ten segments were done."""
     folder = tmp_path_factory.mktemp("unjoined")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hdrunet_video.run.join", stop)
+        patch.setattr("hdrunet_video.assemble.join", stop)
         assert main([*command(film, folder / "out.mkv")[3:]]) == 130
     assert len(receipts(folder / ".out.mkv.work")) == 10
     return folder / ".out.mkv.work"

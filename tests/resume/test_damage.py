@@ -72,7 +72,7 @@ def test_a_sequence_misses_a_frame(
 ) -> None:
     target = tmp_path / "out.%06d.exr"
     with monkeypatch.context() as patch:
-        patch.setattr("hdrunet_video.run._place", stop)
+        patch.setattr("hdrunet_video.assemble._place", stop)
         assert main([*command(film, target)[3:]]) == 130
     work = tmp_path / ".out.%06d.exr.work"
     (work / "seg_000004" / "out.000013.exr").unlink()

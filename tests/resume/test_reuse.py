@@ -92,7 +92,7 @@ def test_other_weights_reuse_nothing(film: Path, tmp_path: Path, monkeypatch: py
     convert(film, clean, *options, model="hdrunet")
     shutil.copy(tmp_path / "0.safetensors", weights)
     with monkeypatch.context() as patch:
-        patch.setattr("hdrunet_video.run.join", stop)
+        patch.setattr("hdrunet_video.assemble.join", stop)
         assert main([str(film), str(target), *options, "-q"]) == 130
     shutil.copy(tmp_path / "1.safetensors", weights)
     convert(film, target, *options, model="hdrunet")
@@ -109,7 +109,7 @@ def test_how_many_frames_at_once_is_asked_for_what_is_left(
     options = ("--weights", tmp_path / "weights.safetensors", "--segment-frames", "3", "--frames", ":12", "-q")
     monkeypatch.setattr("hdrunet_video.work.tune", lambda _, *how: asked.append(how))
     with monkeypatch.context() as patch:
-        patch.setattr("hdrunet_video.run.join", stop)
+        patch.setattr("hdrunet_video.assemble.join", stop)
         assert main([str(film), str(target), *map(str, options)]) == 130
         receipts(tmp_path / ".out.mkv.work")[2].unlink()
         assert main([str(film), str(target), *map(str, options)]) == 130

@@ -1,0 +1,97 @@
+"""Finished segments -> the result, in place as a whole or not at all. Loads no torch: a farm's join needs none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from .container import join
+from .errors import write_error
+from .frame import LightLevels
+from .identity import check_source_unchanged
+from .job import Plan
+from .mastering import static_metadata
+from .receipts import Receipt, sync, temporary_path
+from .segments import SegmentStore
+
+
+def assemble(
+    plan: Plan,
+    store: SegmentStore,
+    receipts: list[Receipt],
+    temporary: Path,
+    before: Callable[[Path], None] = lambda _: None,
+) -> list[str]:
+    """Join the segments as `temporary`, on the target's disk, and rename it: complete or not at all.
+
+    `before` is called with the complete file before it is renamed. Returns what a user should know of the result, in
+    sentences.
+    """
+    check_source_unchanged(plan)
+    paths = [store.path(segment) for segment in plan.segments]
+    if plan.is_sequence:
+        for path in (file for folder in paths for file in sorted(folder.iterdir())):
+            _place(path, plan.target.with_name(path.name), store.folder)
+        return _doubts(plan, receipts)
+    metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
+    warnings = join(plan, paths, metadata, temporary)
+    try:
+        sync(temporary)
+        before(temporary)
+        os.replace(temporary, plan.target)
+        sync(plan.target.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_error(error, plan.target) from None
+        raise
+    return warnings + _doubts(plan, receipts)
+
+
+def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
+    """What receipts say that makes a result less than it could be."""
+    doubts = []
+    kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
+    if len(kinds) > 1:
+        rounded = any(receipt.precision == "bf16" for receipt in receipts)
+        so = "they may differ by several 10-bit codes" if rounded else "another run may differ in its last bits"
+        doubts.append(f"segments were computed on {' and on '.join(kinds)}: {so}")
+    if bad := bad_frames(receipts):
+        doubts.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
+    return doubts
+
+
+def bad_frames(receipts: list[Receipt]) -> int:
+    """Source frames that were damaged or missing and were replaced."""
+    return sum(receipt.bad_frames for receipt in receipts)
+
+
+def _place(path: Path, target: Path, work: Path) -> None:
+    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there."""
+    for temporary, duplicate in (
+        (temporary_path(work, target.name), os.link),
+        (temporary_path(target.parent, target.name), _copy),  # where links cannot be, or not that far
+    ):
+        try:
+            duplicate(path, temporary)
+            os.replace(temporary, target)
+            return
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            failure = error
+    raise write_error(failure, target)
+
+
+def _copy(path: Path, target: Path) -> None:
+    shutil.copyfile(path, target)
+    sync(target)
+
+
+def film_light(receipts: list[Receipt]) -> LightLevels:
+    """Light levels of the whole film."""
+    light = LightLevels()
+    for receipt in receipts:
+        light = light.merge(LightLevels(receipt.max_nits, receipt.average_nits))
+    return light
