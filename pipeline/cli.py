@@ -17,7 +17,7 @@ from . import options
 from .closed_pipes import outlived
 from .command import tell
 from .errors import HdrunetError, OutputError
-from .host import ask_for_huge_pages, keep_freed_memory
+from .host import ask_for_huge_pages, keep_freed_memory, loading_torch
 from .interrupt import interruptible
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
     from .job import make_plan
 
     plan = make_plan(job)
-    from .device import limit_threads  # loads torch, which takes longer than to say that a file is not there
-
+    with loading_torch():  # which takes longer than to say that a file is not there
+        from .device import limit_threads
+        from .run import run
     limit_threads()
     if flags.dry_run:
         from .describe import describe, facts
@@ -130,8 +131,6 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
     if plan.assumptions and not flags.quiet and not flags.json:
         for line in plan.assumptions:
             print(f"{job.source.name}: {line}", file=sys.stderr)
-    from .run import run
-
     progress = _progress(flags)
     report = interruptible(partial(_stopped, flags), lambda cancelled: run(plan, progress, cancelled))
     _report(flags, report)

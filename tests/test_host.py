@@ -1,4 +1,4 @@
-"""Memory that is kept, and teams of OpenMP threads that are not."""
+"""Memory that is kept, what is not searched for garbage, and teams of OpenMP threads that are not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,23 @@ def huge():
 
 raise SystemExit(exit_code_of("huge", huge))
 """
+_COLLECTED = """
+import gc
+from hdrunet_video.cli import main
+from hdrunet_video.host import loading_torch
+
+main(["good.mp4", "out.mov", "--model", "identity", "--dry-run", "-q"])
+kept = gc.get_freeze_count()
+with loading_torch():
+    print(gc.isenabled())
+print(gc.isenabled(), kept > 100_000, gc.get_freeze_count() == kept)
+"""
 _POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def test_what_torch_is_made_of_is_not_searched_for_garbage(here: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", _COLLECTED], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-2:] == ["True", "True True True"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP lets a thread end its team")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError, write_error
+from ..host import loading_torch
 from ..progress import Progress
 from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, temporary_path, write_whole
 from .plan_file import Document, Place, check, find, read_plan, restore
@@ -97,12 +98,13 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
 
 
 def _work(request: Request, plan: Plan, progress: Progress, cancelled: Cancelled) -> Work:
-    from ..device import limit_threads
     from ..job import check_machine, make_engines
     from ..segments import SegmentStore
     from ..target import check_can_write
-    from ..work import Work
 
+    with loading_torch():
+        from ..device import limit_threads
+        from ..work import Work
     limit_threads()
     check_can_write(plan.preset)
     check_machine(plan)
