@@ -44,7 +44,7 @@ def ask_for_huge_pages() -> None:
 def loading_torch() -> Iterator[None]:
     """For a program's first import of torch: 10 % faster, because what modules are made of stays, and is not searched
     for garbage while it grows, nor ever after."""
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()
