@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from hdrunet_video.errors import HdrunetError, RetryError
-from hdrunet_video.host import ask_for_huge_pages, loading_torch
+from hdrunet_video.host import ask_for_huge_pages
 
 from .formats import clip_of
 from .request import Arguments, Request, make_request
@@ -76,10 +76,10 @@ class Filter:
                     raise kind(message, hint)
                 ask_for_huge_pages()
                 ours = "torch" not in sys.modules  # else it is the script's, and so is its number of threads
-                with loading_torch():
-                    from hdrunet_video.device import limit_threads
+                from hdrunet_video.device import limit_threads
 
-                    from .work import Work
+                from .work import Work
+
                 if ours:
                     limit_threads()
                 try:

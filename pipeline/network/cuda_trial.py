@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from threading import Timer
 
 import torch
@@ -70,17 +71,21 @@ def fused(network: HDRUNet) -> Network | None:
 
 
 def _compile(forward: Forward, device: torch.device) -> None:
-    """What is launched, by as many threads as there are processors: one kernel after the other, as they are launched,
-    takes a minute. Triton before 3.5 does it in no other way."""
+    """What is launched, by as many threads as torch has: one kernel after the other, as they are launched, takes a
+    minute. Triton before 3.5 does it in no other way."""
     import triton
 
     mode = getattr(triton, "AsyncCompileMode", None)
     if mode is None:
         return
     size = HDRUNet.MULTIPLE, HDRUNet.MULTIPLE  # no kernel is compiled for a size
-    memory = torch.empty(workspace_bytes(forward.config, *size), dtype=torch.uint8, device=device)
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads, mode(threads), torch.cuda.device(device):
-        forward.compile(buffers(memory, forward.config, *size, forward.dtype))
+    memory = torch.empty(workspace_bytes(forward.config, *size, forward.dtype), dtype=torch.uint8, device=device)
+
+    def compile_at_once() -> None:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads, mode(threads), torch.cuda.device(device):
+            forward.compile(buffers(memory, forward.config, *size, forward.dtype))
+
+    copy_context().run(compile_at_once)  # where one fails, Triton before 3.8 leaves the mode on
 
 
 def _faster(first: Fused, second: Fused, device: torch.device) -> Fused:

@@ -115,7 +115,9 @@ def test_every_segment_exits_75_once_and_one_is_requeued(
     wait_for(lambda: both_nodes_are_writing(slurm, folder))
     running = [job for job, state in slurm.queue().items() if state.startswith("R ")]
     assert slurm.run("scontrol", "requeue", running[0]).returncode == 0
-    wait_for(lambda: len(parts(folder)) == 1, 30)  # SIGTERM is answered within seconds, and nothing half-written stays
+    begun = f".seg_{int(running[0].rpartition('_')[2]):06}."
+    # SIGTERM is answered within seconds, and nothing half-written stays.
+    wait_for(lambda: not any(name.startswith(begun) for name in parts(folder)), 30)
     assert "120 frames joined" in said(command, 0)
     assert sorted(path.name for path in (tmp_path / "marks").iterdir()) == ["0-0", "1-1", "2-2", "3-3"]
     logs = "\n".join(path.read_text() for path in (folder / "log").iterdir())

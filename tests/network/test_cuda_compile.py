@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 triton = pytest.importorskip("triton", reason="Triton is not there for this platform")
+needs_threads = pytest.mark.skipif(
+    not hasattr(triton, "AsyncCompileMode"), reason="Triton before 3.5 compiles one after the other"
+)
 
 
 STRIPS = {"encoder.0.conv1": 252, "encoder.0.conv2": 288, "up_half": 304, "up_full": 348}
@@ -22,28 +25,55 @@ SPILLED = {
 """Bytes of a thread that are known to find no register, by Triton 3.6 or 3.8, in strips those of three rows."""
 
 
-AT_ONCE = """
+COMMON = """
 import threading
+from concurrent.futures import as_completed
 from contextlib import nullcontext
 import torch, triton
-from triton.runtime import driver
+from triton.runtime import _async_compile, driver
+from hdrunet_video.network.cuda_buffers import buffers, workspace_bytes
 from hdrunet_video.network.cuda_forward import Forward
 from hdrunet_video.network.cuda_trial import _compile
 from tests.network.cuda_cases import network_of
 from tests.network.cuda_compile import Absent
 
-compiled, threads = triton.compiler.compile, []
+compiled, threads, cpu = triton.compiler.compile, [], torch.device("cpu")
+driver.set_active(Absent(90))
+torch.cuda.device = nullcontext
+torch.set_num_threads(3)
+network = network_of()
+"""
+AT_ONCE = """
 def counted(source, **options):
     threads.append(threading.current_thread())
     return compiled(source, **options)
 triton.compiler.compile = counted
-driver.set_active(Absent(90))
-torch.cuda.device = nullcontext
-torch.set_num_threads(3)
-forward = Forward(network_of(), strips=False)
-for _ in range(2):
-    _compile(forward, torch.device("cpu"))
-    print(len(threads), len(set(threads)), threading.main_thread() in threads)
+forward = Forward(network, strips=True)
+_compile(forward, cpu)
+print(len(threads), len(set(threads)), threading.main_thread() in threads)
+for size in ((64, 96), (68, 108), (1080, 1920)):
+    memory = torch.empty(workspace_bytes(forward.config, *size), dtype=torch.uint8)
+    forward.compile(buffers(memory, forward.config, *size, torch.float16))
+print(len(threads))
+"""
+ONE_FAILS = """
+class BeforeThreeEight(triton.AsyncCompileMode):
+    def __exit__(self, *_):
+        for future in as_completed(self.raw_futures):
+            self.future_kernels[future._key].result()
+        _async_compile.active_mode.set(None)
+def failing(source, **options):
+    strips = source.fn.arg_names.index("STRIPS") if "STRIPS" in source.fn.arg_names else None
+    if source.constants.get((strips,)):
+        raise RuntimeError("PassManager::run failed")
+    return compiled(source, **options)
+triton.AsyncCompileMode, triton.compiler.compile = BeforeThreeEight, failing
+try:
+    _compile(Forward(network, strips=True), cpu)
+except RuntimeError as error:
+    print(error)
+_compile(Forward(network, strips=False), cpu)
+print("tiles")
 """
 
 
@@ -72,14 +102,16 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: str, way: str) -
         assert not each["serialised"], each
 
 
+@needs_threads
 def test_kernels_are_compiled_by_all_threads_and_once() -> None:
-    if not hasattr(triton, "AsyncCompileMode"):
-        pytest.skip("Triton before 3.5 compiles one after the other")
-    first, second = run(["-c", AT_ONCE]).splitlines()
-    assert first == second
-    count, threads, main = first.split()
+    count, threads, main, then = run(["-c", COMMON + AT_ONCE]).split()
     assert int(count) > 10
-    assert (threads, main) == ("3", "False")
+    assert (threads, main, then) == ("3", "False", count), "for no size is anything compiled again"
+
+
+@needs_threads
+def test_a_way_that_does_not_compile_does_not_stop_the_other() -> None:
+    assert run(["-c", COMMON + ONE_FAILS]).splitlines() == ["PassManager::run failed", "tiles"]
 
 
 @pytest.mark.slow
