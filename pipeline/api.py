@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .engines import make_engine
 from .errors import OutputError
 from .frame import Frame
-from .job import Job, make_engine, make_plan
+from .job import Job, make_plan
 from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader

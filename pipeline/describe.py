@@ -9,8 +9,9 @@ import torch
 
 from .color.spec import PixelFormat
 from .engine import Engine
+from .engines import make_engine
 from .frame import Frame
-from .job import Plan, make_engine
+from .job import Plan
 from .segments import SegmentStore
 
 _TRIAL = (640, 360)

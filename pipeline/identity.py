@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,14 +36,28 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def plan_identity(plan: Plan) -> PlanIdentity:
+def begun(plan: Plan) -> Future[PlanIdentity]:
+    """The identity of a plan, which a thread works out: frames need not wait until gigabytes are read. Where the
+    process ends before, it is left."""
+    future, weights = Future[PlanIdentity](), plan.weights_sha256
+
+    def work() -> None:
+        try:
+            future.set_result(_plan_identity(plan, weights))
+        except BaseException as error:  # for those who ask
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="identity", daemon=True).start()
+    return future
+
+
+def _plan_identity(plan: Plan, weights: str) -> PlanIdentity:
     """Hash the source (unless the plan knows its hash), the weights, every setting and the deciding versions."""
     try:
         source = plan.source_sha256 or file_sha256(plan.info.path)
     except OSError as error:
         raise _lost(plan, error) from None
     check_source_unchanged(plan)
-    weights = plan.weights_sha256
     facts: dict[str, Any] = {
         "source": source,
         "weights": weights,

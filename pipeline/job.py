@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hdrunet_video.presets import DEFAULT_BY_EXTENSION, Preset, load_preset
 
 from .backend import check_backend
 from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
-from .errors import InputError, UsageError, WeightsError
-from .identity import PlanIdentity, plan_identity, weights_sha256
+from .errors import InputError, UsageError
+from .identity import PlanIdentity, begun, weights_sha256
 from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
 from .target import check_not_the_source, check_target
 from .timeline import Segment, Timeline, cut, make_timeline
-
-if TYPE_CHECKING:
-    from .engine import Engine, Network
 
 Tile = str | tuple[int, int]
 
@@ -123,9 +120,17 @@ class Plan:
         return weights_sha256(self)
 
     @cached_property
+    def _identification(self) -> Future[PlanIdentity]:
+        return begun(self)
+
+    def identify(self) -> Future[PlanIdentity]:
+        """What `identity` waits for. The first call begins to read the source, as a whole and once."""
+        return self._identification
+
+    @property
     def identity(self) -> PlanIdentity:
-        """Hashes that tie segments to this plan; reads the whole source once."""
-        return plan_identity(self)
+        """Hashes that tie segments to this plan. Raises InputError, RetryError or WeightsError."""
+        return self.identify().result()
 
 
 def make_plan(job: Job, writes: bool = True) -> Plan:
@@ -184,52 +189,6 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
         segments=cut(start, stop, frames),
         source_sha256=source_sha256,
     )
-
-
-def make_engines(plan: Plan) -> list[Engine]:
-    """One engine for each of the job's devices, which are separated by commas.
-
-    Raises WeightsError where the file of weights is not, or does not stay, the one that the plan's hash names.
-    """
-    planned = plan.weights_sha256
-    engines = [make_engine(plan, device) for device in plan.job.device.split(",")]
-    if weights_sha256(plan) != planned:
-        raise WeightsError(
-            f"{plan.job.weights} changed while it was read", "Wait until it is complete, then try again."
-        )
-    return engines
-
-
-def make_engine(plan: Plan, device: str = "") -> Engine:
-    """The engine that makes the plan's frames, on the first device unless one is named. Loads torch and weights."""
-    from .active import active_picture
-    from .color.convert import Target
-    from .engine import Engine
-
-    job = plan.job
-    target = Target(plan.preset.color, plan.preset.format, plan.preset.dither, plan.mapping.white)
-    active = active_picture(plan.info, plan.color, plan.start, plan.stop)
-    return Engine(
-        load_model(job.model, job.weights),
-        plan.mapping,
-        target,
-        device=device or job.device.split(",")[0],
-        precision=job.precision,
-        backend=job.backend,
-        tile=job.tile,
-        active=active,
-    )
-
-
-def load_model(model: str, weights: str = "") -> Network:
-    """The network of `--model` and `--weights`; empty weights are the bundled ones. Imports torch."""
-    if model == "hdrunet":
-        from .network.weights import load_network
-
-        return load_network(weights or None)
-    from .baselines import MODELS
-
-    return MODELS[model]()
 
 
 def _preset_name(job: Job) -> str:

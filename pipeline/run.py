@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .assemble import assemble, bad_frames, film_light
+from .engines import make_engines
 from .frame import LightLevels
-from .job import Plan, make_engines
+from .job import Plan
 from .progress import Progress, Silent
 from .segments import claimed
 from .work import Work, frame_count
@@ -40,6 +41,7 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     progress.stage("loading")
     # Before anything is written: a device or weights that will not do leave no trace.
     engines = make_engines(plan)
+    plan.identify()
     with claimed(plan) as store:
         work = Work(plan, engines, store, progress, cancelled)
         progress.stage("checking")

@@ -153,6 +153,9 @@ class Work:
         self.store.finish(draft.segment, draft.temporary, receipt)
 
     def _receipt(self, draft: _Draft, engine: Engine, bad_frames: set[int]) -> Receipt:
+        if not self.plan.identify().done():
+            with self._lock:
+                self.progress.stage("reading the source")
         segment, identity = draft.segment, self.plan.identity
         try:
             sha256 = payload_sha256(draft.temporary)

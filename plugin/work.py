@@ -18,10 +18,10 @@ from torch import Tensor
 
 from hdrunet_video.color.convert import Target
 from hdrunet_video.engine import Engine
+from hdrunet_video.engines import load_model
 from hdrunet_video.errors import HdrunetError
 from hdrunet_video.frame import Frame
 from hdrunet_video.host import release_team
-from hdrunet_video.job import load_model
 from hdrunet_video.threads import shared_out
 from hdrunet_video.tune import tune
 

@@ -98,7 +98,7 @@ LAYERS = [
     "in_flight target tiling",
     "active identity job engine writer exr mastering matroska_aspect light_level_patch frame_hashes prefetch progress "
     "sample",
-    "segments remux container tune",
+    "engines segments remux container tune",
     "assemble",
     "work",
     "run",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hdrunet_video import progress
+from hdrunet_video import identity, progress
 from hdrunet_video.cli import main
+from hdrunet_video.job import Job, make_plan
+from hdrunet_video.run import run as convert
 
 Capture = pytest.CaptureFixture[str]
 
@@ -147,3 +152,45 @@ def test_a_scheduler_is_told_of_failures(tmp_path: Path, capsys: Capture) -> Non
 def test_json_by_its_other_name(clip: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run(clip, tmp_path / "out.mov", "--progress", "json") == 0
     assert events(capsys.readouterr().out)[-1]["event"] == "done"
+
+
+class Watched(progress.Silent):
+    """Frames that were written before each stage."""
+
+    def __init__(self) -> None:
+        self.frames, self.stages, self.reading = 0, list[tuple[str, int]](), threading.Event()
+
+    def advance(self, frames: int) -> None:
+        self.frames += frames
+
+    def stage(self, text: str) -> None:
+        self.stages.append((text, self.frames))
+        if text == "reading the source":
+            self.reading.set()
+
+
+def test_frames_do_not_wait_until_the_source_is_read(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash is first needed where a segment is finished."""
+    watched, real = Watched(), identity.file_sha256
+
+    def slow(path: Path) -> str:
+        assert watched.reading.wait(60), "no frame was made meanwhile"
+        return real(path)
+
+    monkeypatch.setattr(identity, "file_sha256", slow)
+    assert convert(make_plan(Job(clip, tmp_path / "out.mov", model="identity")), watched).frames == 10
+    assert ("reading the source", 10) in watched.stages
+
+
+def test_a_source_that_cannot_be_read_to_its_end_leaves_nothing(
+    clip: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(identity, "file_sha256", fails)
+    assert run(clip, tmp_path / "out.mov", "-q") == 75
+    assert f"{clip} can no longer be read: Input/output error" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -98,12 +98,13 @@ def do_segments(request: Request, numbers: str, progress: Progress, cancelled: C
 
 
 def _work(request: Request, plan: Plan, progress: Progress, cancelled: Cancelled) -> Work:
-    from ..job import check_machine, make_engines
+    from ..job import check_machine
     from ..segments import SegmentStore
     from ..target import check_can_write
 
     with loading_torch():
         from ..device import limit_threads
+        from ..engines import make_engines
         from ..work import Work
     limit_threads()
     check_can_write(plan.preset)

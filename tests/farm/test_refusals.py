@@ -54,9 +54,9 @@ def test_weights_that_change_while_they_are_loaded(
     film: Path, tmp_path: Path, weights: list[Path], verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """A receipt must not name weights that did not make the frames."""
-    from hdrunet_video import job
+    from hdrunet_video import engines
 
-    own, load = tmp_path / "own.safetensors", job.load_model
+    own, load = tmp_path / "own.safetensors", engines.load_model
     shutil.copy(weights[0], own)
     network = ("--weights", own, "--segment-frames", "15")
     assert run(film, tmp_path / "out.mov", "--plan", tmp_path / "plan", *network) == 0
@@ -66,7 +66,7 @@ def test_weights_that_change_while_they_are_loaded(
         shutil.copy(weights[1], own)
         return loaded
 
-    monkeypatch.setattr(job, "load_model", changing)
+    monkeypatch.setattr(engines, "load_model", changing)
     command = (
         ("--plan", tmp_path / "plan", "--segments", "0") if verb == "task" else (film, tmp_path / "l.mov", *network)
     )

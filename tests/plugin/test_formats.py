@@ -12,8 +12,8 @@ from hdrunet_video.color.convert import Target
 from hdrunet_video.color.light import LightMapping
 from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from hdrunet_video.engine import Engine
+from hdrunet_video.engines import load_model
 from hdrunet_video.frame import Frame
-from hdrunet_video.job import load_model
 
 from .conftest import blank, noise, planes, refusal, same
 
