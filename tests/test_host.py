@@ -68,21 +68,21 @@ def test_what_torch_is_made_of_is_not_searched_for_garbage(here: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP lets a thread end its team")
 def test_a_team_ends_and_comes_back(threads: int) -> None:
-    """The threads of this process are counted by the system; the sums are the same with a new team."""
+    """The threads of this process are those of the system; the sums are the same with a new team."""
     values, seen = torch.arange(1 << 20, dtype=torch.float64), []
 
     def compute_twice() -> None:
         for _ in range(2):
-            seen.append(len(os.listdir(_TASKS)))
-            seen.append(int(values.mul(2).sum()))
-            seen.append(len(os.listdir(_TASKS)))
+            before = set(os.listdir(_TASKS))
+            total = int(values.mul(2).sum())
+            team = set(os.listdir(_TASKS)) - before
             release_team()
+            seen.append((total, len(team), team & set(os.listdir(_TASKS))))
 
     thread = threading.Thread(target=compute_twice)
     thread.start()
     thread.join()
-    alone, total = seen[0], (1 << 20) * ((1 << 20) - 1)
-    assert seen == [alone, total, alone + threads - 1] * 2
+    assert seen == [((1 << 20) * ((1 << 20) - 1), threads - 1, set())] * 2
 
 
 def test_nothing_to_release_is_no_error() -> None:
