@@ -59,9 +59,8 @@ class SegmentStore:
 
     def receipt(self, segment: Segment) -> Receipt | None:
         """The receipt of a finished segment of this plan, or None where it must be done (again)."""
-        # Without waiting for the identity; and Path.exists would raise where a file system is lost.
-        if not os.path.exists(self._receipt_path(segment)):
-            return None
+        if not self._receipt_path(segment).exists():
+            return None  # without waiting for the identity
         first, last = self._plan.output_frames(segment)
         return proved(self.path(segment), self._plan.identity.plan_id, segment.index, last - first)
 
