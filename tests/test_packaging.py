@@ -104,7 +104,7 @@ LAYERS = [
     "run",
     "options closed_pipes",
     "farm.*",
-    "api describe doctor messages",
+    "api describe doctor",
     "cli",
 ]
 
