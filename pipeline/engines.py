@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .active import active_picture
+from .active import Rectangle, active_picture
 from .color.convert import Target
 from .engine import Engine, Network
 from .errors import WeightsError
@@ -16,8 +16,8 @@ def make_engines(plan: Plan) -> list[Engine]:
 
     Raises WeightsError where the file of weights is not, or does not stay, the one that the plan's hash names.
     """
-    planned = plan.weights_sha256
-    engines = [make_engine(plan, device) for device in plan.job.device.split(",")]
+    planned, active = plan.weights_sha256, _active(plan)
+    engines = [_engine(plan, device, active) for device in plan.job.device.split(",")]
     if weights_sha256(plan) != planned:
         raise WeightsError(
             f"{plan.job.weights} changed while it was read", "Wait until it is complete, then try again."
@@ -25,21 +25,27 @@ def make_engines(plan: Plan) -> list[Engine]:
     return engines
 
 
-def make_engine(plan: Plan, device: str = "") -> Engine:
-    """The engine that makes the plan's frames, on the first device unless one is named. Loads the weights."""
+def make_engine(plan: Plan) -> Engine:
+    """The engine that makes the plan's frames, on the first of its devices. Loads the weights."""
+    return _engine(plan, plan.job.device.split(",")[0], _active(plan))
+
+
+def _engine(plan: Plan, device: str, active: Rectangle) -> Engine:
     job = plan.job
-    target = Target(plan.preset.color, plan.preset.format, plan.preset.dither, plan.mapping.white)
-    active = active_picture(plan.info, plan.color, plan.start, plan.stop)
     return Engine(
         load_model(job.model, job.weights),
         plan.mapping,
-        target,
-        device=device or job.device.split(",")[0],
+        Target(plan.preset.color, plan.preset.format, plan.preset.dither, plan.mapping.white),
+        device=device,
         precision=job.precision,
         backend=job.backend,
         tile=job.tile,
         active=active,
     )
+
+
+def _active(plan: Plan) -> Rectangle:
+    return active_picture(plan.info, plan.color, plan.start, plan.stop)
 
 
 def load_model(model: str, weights: str = "") -> Network:

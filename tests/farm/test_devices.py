@@ -49,6 +49,20 @@ def test_each_device_works(film: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert len(met) == 2
 
 
+def test_the_film_is_searched_for_bars_once(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hdrunet_video import engines
+
+    search, searched = engines.active_picture, []
+
+    def counted(*arguments: Any) -> Any:
+        searched.append(arguments)
+        return search(*arguments)
+
+    monkeypatch.setattr(engines, "active_picture", counted)
+    convert(film, tmp_path / "two.mov", "--device", "cpu,cpu")
+    assert len(searched) == 1
+
+
 def test_one_device_fails_and_all_stop(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
