@@ -104,7 +104,7 @@ LAYERS = [
     "run",
     "options closed_pipes",
     "farm.*",
-    "api describe doctor",
+    "api describe doctor messages",
     "cli",
 ]
 
