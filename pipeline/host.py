@@ -43,7 +43,7 @@ def ask_for_huge_pages() -> None:
 @contextmanager
 def loading_torch() -> Iterator[None]:
     """For a program's first import of torch, whose modules stay: Python does not search them for garbage while they
-    come, nor anything that is there by then ever after. A fifth of the time to the first frame."""
+    come, nor anything that is there by then ever after. It saves a fifth of the time to the first frame."""
     if "torch" in sys.modules or not gc.isenabled():
         yield
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from .backend import check_backend
 from .color.light import LightMapping, checked_mapping
 from .color.spec import ColorSpec
 from .errors import InputError, UsageError
-from .identity import PlanIdentity, begun, weights_sha256
+from .identity import Identification, PlanIdentity, weights_sha256
 from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
@@ -120,17 +119,14 @@ class Plan:
         return weights_sha256(self)
 
     @cached_property
-    def _identification(self) -> Future[PlanIdentity]:
-        return begun(self)
-
-    def identify(self) -> Future[PlanIdentity]:
-        """What `identity` waits for. The first call begins to read the source, as a whole and once."""
-        return self._identification
+    def identification(self) -> Identification:
+        """What `identity` waits for: begins to read the source, as a whole and once, when it is first asked for."""
+        return Identification(self)
 
     @property
     def identity(self) -> PlanIdentity:
         """Hashes that tie segments to this plan. Raises InputError, RetryError or WeightsError."""
-        return self.identify().result()
+        return self.identification.result()
 
 
 def make_plan(job: Job, writes: bool = True) -> Plan:

@@ -10,6 +10,7 @@ from pathlib import Path
 from .assemble import assemble, bad_frames, film_light
 from .engines import make_engines
 from .frame import LightLevels
+from .identity import left_when_done
 from .job import Plan
 from .progress import Progress, Silent
 from .segments import claimed
@@ -41,8 +42,7 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     progress.stage("loading")
     # Before anything is written: a device or weights that will not do leave no trace.
     engines = make_engines(plan)
-    plan.identify()
-    with claimed(plan) as store:
+    with claimed(plan) as store, left_when_done(plan.identification):
         work = Work(plan, engines, store, progress, cancelled)
         progress.stage("checking")
         missing = store.missing()

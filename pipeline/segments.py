@@ -59,8 +59,9 @@ class SegmentStore:
 
     def receipt(self, segment: Segment) -> Receipt | None:
         """The receipt of a finished segment of this plan, or None where it must be done (again)."""
-        if not self._receipt_path(segment).exists():
-            return None  # without waiting for the identity
+        # Without waiting for the identity; and Path.exists would raise where a file system is lost.
+        if not os.path.exists(self._receipt_path(segment)):
+            return None
         first, last = self._plan.output_frames(segment)
         return proved(self.path(segment), self._plan.identity.plan_id, segment.index, last - first)
 

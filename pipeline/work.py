@@ -13,13 +13,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from .engine import Engine
-from .errors import PlanError, write_error
+from .errors import InputError, PlanError, write_error
 from .exr import ExrWriter
 from .frame import Frame, LightLevels
 from .frame_hashes import frame_hashes
 from .hardware import hardware_name
 from .host import release_team
-from .identity import check_source_unchanged
+from .identity import PlanIdentity, check_source_unchanged
 from .job import Plan
 from .prefetch import prefetch
 from .progress import Progress
@@ -94,6 +94,9 @@ class Work:
         with ThreadPoolExecutor(len(self.engines), "device") as pool:
             list(pool.map(work, self.engines))
         if errors:
+            if isinstance(errors[0], InputError):  # what changes, or cannot be read any more, is not damaged
+                check_source_unchanged(self.plan)
+                self.plan.identification.known()
             raise errors[0]
 
     def render(self, segments: list[Segment], engine: Engine) -> None:
@@ -131,6 +134,7 @@ class Work:
             for frame in islice(frames, frame_count(self.plan, segment)):
                 if self.cancelled() or self._failed.is_set():
                     raise KeyboardInterrupt
+                self.plan.identification.known()
                 out.write(frame)
                 light, written = light.merge(frame.light or LightLevels()), written + 1
                 with self._lock:
@@ -152,11 +156,19 @@ class Work:
             raise
         self.store.finish(draft.segment, draft.temporary, receipt)
 
+    def _identity(self) -> PlanIdentity:
+        if not self.plan.identification.known():
+            self._say("reading the source")
+            self.plan.identification.result()
+            self._say("converting")
+        return self.plan.identity
+
+    def _say(self, stage: str) -> None:
+        with self._lock:
+            self.progress.stage(stage)
+
     def _receipt(self, draft: _Draft, engine: Engine, bad_frames: set[int]) -> Receipt:
-        if not self.plan.identify().done():
-            with self._lock:
-                self.progress.stage("reading the source")
-        segment, identity = draft.segment, self.plan.identity
+        segment, identity = draft.segment, self._identity()
         try:
             sha256 = payload_sha256(draft.temporary)
         except OSError as error:

@@ -14,8 +14,10 @@ import pytest
 
 from hdrunet_video import identity, progress
 from hdrunet_video.cli import main
+from hdrunet_video.errors import InputError, RetryError
 from hdrunet_video.job import Job, make_plan
 from hdrunet_video.run import run as convert
+from hdrunet_video.segments import claimed
 
 Capture = pytest.CaptureFixture[str]
 
@@ -175,22 +177,71 @@ def test_frames_do_not_wait_until_the_source_is_read(
     """Its hash is first needed where a segment is finished."""
     watched, real = Watched(), identity.file_sha256
 
-    def slow(path: Path) -> str:
+    def slow(path: Path, *left: threading.Event) -> str:
         assert watched.reading.wait(60), "no frame was made meanwhile"
-        return real(path)
+        return real(path, *left)
 
     monkeypatch.setattr(identity, "file_sha256", slow)
     assert convert(make_plan(Job(clip, tmp_path / "out.mov", model="identity")), watched).frames == 10
-    assert ("reading the source", 10) in watched.stages
+    reading = watched.stages.index(("reading the source", 10))
+    assert [stage for stage, _ in watched.stages[reading:]] == ["reading the source", "converting", "joining"]
 
 
 def test_a_source_that_cannot_be_read_to_its_end_leaves_nothing(
     clip: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(path: Path) -> str:
+    def fails(*_: object) -> str:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(identity, "file_sha256", fails)
     assert run(clip, tmp_path / "out.mov", "-q") == 75
     assert f"{clip} can no longer be read: Input/output error" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_is_not_read_on_when_its_run_has_ended(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, real = threading.Event(), identity.file_sha256
+    plan = make_plan(Job(clip, tmp_path / "out.mov", model="identity"))
+
+    def slow(path: Path, *left: threading.Event) -> str:
+        assert ended.wait(60)
+        return real(path, *left)
+
+    def stops(*_: object) -> None:
+        raise RetryError("the disk is full")
+
+    monkeypatch.setattr(identity, "file_sha256", slow)
+    monkeypatch.setattr("hdrunet_video.writer.Writer.write", stops)
+    with pytest.raises(RetryError, match="full"):
+        convert(plan)
+    ended.set()
+    with pytest.raises(RetryError, match="can no longer be read: left"):
+        plan.identification.result()
+
+
+def test_an_output_that_another_run_writes_is_refused_without_reading_the_source(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "file_sha256", lambda *_: pytest.fail("it was read"))
+    plan = make_plan(Job(clip, tmp_path / "out.mov", model="identity"))
+    with claimed(plan), pytest.raises(RetryError, match="another run"):
+        convert(plan)
+    assert "identification" not in vars(plan)
+
+
+def test_a_source_that_changes_while_frames_are_made_is_not_called_damaged(
+    clip: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(clip.read_bytes())
+
+    def damaged(*_: object) -> None:
+        with source.open("ab") as file:
+            file.write(b"more")
+        raise InputError("it is damaged", "--keep-going")
+
+    monkeypatch.setattr("hdrunet_video.writer.Writer.write", damaged)
+    assert run(source, tmp_path / "out.mov", "-q") == 65
+    assert "changed while it was read" in capsys.readouterr().err
