@@ -7,12 +7,13 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 _OMP_PAUSE_HARD = 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 """glibc takes no larger one."""
+_CAPABILITY_VERSION_3, _CAP_SYS_NICE = 0x20080522, 23
 
 
 def keep_freed_memory() -> None:
@@ -77,31 +78,25 @@ def give_freed_memory_back() -> None:
 
 
 @contextmanager
-def own_scheduling() -> Iterator[None]:
-    """Take back the real-time scheduling that a library gives to threads of this process inside. Linux only.
+def without_real_time() -> Iterator[None]:
+    """Within, neither this thread nor those that it starts can be given real-time scheduling. Linux only.
 
     SVT-AV1, started by root, gives SCHED_FIFO at priority 99 to its threads and, for good, to the one that starts it.
-    All else on the machine then waits for them, and for programs that are started later, which inherit it.
+    All else on the machine then waits for them, and they for each other. Without CAP_SYS_NICE, which is each thread's
+    own and which most containers have not, it does without. (Linux capabilities(7).)
     """
-    if not sys.platform.startswith("linux"):
+    libc, header, sets = _process(), (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+    if libc is None or libc.capget(header, sets) != 0:
         yield
         return
-    policy, parameters, before = os.sched_getscheduler(0), os.sched_getparam(0), _real_time_threads()
+    effective = sets[0]
+    sets[0] = effective & ~(1 << _CAP_SYS_NICE)
+    libc.capset(header, sets)
     try:
         yield
     finally:
-        for thread in _real_time_threads() - before:
-            with suppress(OSError):  # it has ended
-                os.sched_setscheduler(thread, policy, parameters)
-
-
-def _real_time_threads() -> set[int]:
-    found = set()
-    for thread in map(int, os.listdir("/proc/self/task")):
-        with suppress(OSError):  # it has ended
-            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
-                found.add(thread)
-    return found
+        sets[0] = effective
+        libc.capset(header, sets)
 
 
 def _process() -> ctypes.CDLL | None:

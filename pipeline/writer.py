@@ -22,7 +22,7 @@ from hdrunet_video.presets import Preset
 from .color.spec import ChromaLocation, PixelFormat
 from .errors import HdrunetError, OutputError, write_error
 from .frame import Frame
-from .host import own_scheduling
+from .host import without_real_time
 from .receipts import sync
 
 _EVEN = {"libx265": (32, 2), "hevc_nvenc": (2, 2), "libsvtav1": (16, 1)}
@@ -80,7 +80,7 @@ class Writer:
                 options={"fflags": "+bitexact"},
             )
             self._stream = self._add_stream()
-            with own_scheduling():
+            with without_real_time():
                 self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             self.abandon()
