@@ -7,9 +7,7 @@ import errno
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,13 +31,13 @@ class PlanIdentity:
     weights_sha256: str
 
 
-def file_sha256(path: Path, left: threading.Event | None = None) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal. Raises InterruptedError once it is `left`."""
+def file_sha256(path: Path, closed: threading.Event | None = None) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal. Raises InterruptedError once it is `closed`."""
     digest, block = hashlib.sha256(), bytearray(1 << 20)
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
-            if left is not None and left.is_set():
-                raise InterruptedError(errno.EINTR, "left")
+            if closed is not None and closed.is_set():
+                raise InterruptedError(errno.EINTR, "nobody asks any more")
             digest.update(memoryview(block)[:count])
     return digest.hexdigest()
 
@@ -48,42 +46,36 @@ class Identification:
     """The identity of a plan, which a thread works out: frames need not wait until gigabytes are read."""
 
     def __init__(self, plan: Plan) -> None:
-        self._future, self._left = Future[PlanIdentity](), threading.Event()
+        self._future, self._closed = Future[PlanIdentity](), threading.Event()
         arguments = plan, plan.weights_sha256
         threading.Thread(target=self._work, args=arguments, name="identity", daemon=True).start()
 
     def _work(self, plan: Plan, weights: str) -> None:
         try:
-            self._future.set_result(_plan_identity(plan, weights, self._left))
+            self._future.set_result(_plan_identity(plan, weights, self._closed))
         except BaseException as error:  # for those who ask
             self._future.set_exception(error)
 
     def known(self) -> bool:
         """Whether the identity is there. Raises what keeps it from ever being so, see result."""
-        return self._future.done() and self._future.result() is not None
+        if not self._future.done():
+            return False
+        self._future.result()
+        return True
 
     def result(self) -> PlanIdentity:
         """The identity, when it is there. Raises InputError or RetryError."""
         return self._future.result()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Nobody asks any more: the rest is not read."""
-        self._left.set()
+        self._closed.set()
 
 
-@contextmanager
-def left_when_done(identification: Identification) -> Iterator[None]:
-    """Within, the source is read beside other work; not any longer."""
-    try:
-        yield
-    finally:
-        identification.leave()
-
-
-def _plan_identity(plan: Plan, weights: str, left: threading.Event) -> PlanIdentity:
+def _plan_identity(plan: Plan, weights: str, closed: threading.Event) -> PlanIdentity:
     """Hash the source (unless the plan knows its hash), the weights, every setting and the deciding versions."""
     try:
-        source = plan.source_sha256 or file_sha256(plan.info.path, left)
+        source = plan.source_sha256 or file_sha256(plan.info.path, closed)
     except OSError as error:
         raise _lost(plan, error) from None
     check_source_unchanged(plan)

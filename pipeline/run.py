@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from .assemble import assemble, bad_frames, film_light
 from .engines import make_engines
 from .frame import LightLevels
-from .identity import left_when_done
 from .job import Plan
 from .progress import Progress, Silent
 from .segments import claimed
@@ -42,7 +42,7 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
     progress.stage("loading")
     # Before anything is written: a device or weights that will not do leave no trace.
     engines = make_engines(plan)
-    with claimed(plan) as store, left_when_done(plan.identification):
+    with claimed(plan) as store, closing(plan.identification):
         work = Work(plan, engines, store, progress, cancelled)
         progress.stage("checking")
         missing = store.missing()

@@ -177,9 +177,9 @@ def test_frames_do_not_wait_until_the_source_is_read(
     """Its hash is first needed where a segment is finished."""
     watched, real = Watched(), identity.file_sha256
 
-    def slow(path: Path, *left: threading.Event) -> str:
+    def slow(path: Path, *closed: threading.Event) -> str:
         assert watched.reading.wait(60), "no frame was made meanwhile"
-        return real(path, *left)
+        return real(path, *closed)
 
     monkeypatch.setattr(identity, "file_sha256", slow)
     assert convert(make_plan(Job(clip, tmp_path / "out.mov", model="identity")), watched).frames == 10
@@ -205,9 +205,9 @@ def test_a_source_is_not_read_on_when_its_run_has_ended(
     ended, real = threading.Event(), identity.file_sha256
     plan = make_plan(Job(clip, tmp_path / "out.mov", model="identity"))
 
-    def slow(path: Path, *left: threading.Event) -> str:
+    def slow(path: Path, *closed: threading.Event) -> str:
         assert ended.wait(60)
-        return real(path, *left)
+        return real(path, *closed)
 
     def stops(*_: object) -> None:
         raise RetryError("the disk is full")
@@ -217,7 +217,7 @@ def test_a_source_is_not_read_on_when_its_run_has_ended(
     with pytest.raises(RetryError, match="full"):
         convert(plan)
     ended.set()
-    with pytest.raises(RetryError, match="can no longer be read: left"):
+    with pytest.raises(RetryError, match="can no longer be read: nobody asks"):
         plan.identification.result()
 
 
