@@ -105,7 +105,9 @@ def _a_frame_on(device: str) -> Finding:
         "Conversions go on without them; warnings above say why. Triton needs a C compiler and Python's headers "
         "(Debian: apt-get install gcc python3-dev), and a GPU of compute capability 8.0 or later."
     )
-    return Finding(name, engine.backend == "ours", f"{engine.backend} in {engine.precision}", hint, optional=True)
+    return Finding(
+        name, "pytorch" not in engine.backend, f"{engine.backend} in {engine.precision}", hint, optional=True
+    )
 
 
 def _kernels() -> Iterator[Finding]:

@@ -154,10 +154,11 @@ class Engine:
     @property
     def backend(self) -> str:
         """Whose code computes the network: `ours`, `onednn`, `pytorch`, or, where it was asked for and is right,
-        `openvino`. On CUDA, where another's converts colour, that as well: `ours, colour pytorch`."""
+        `openvino`. On CUDA also whose convolves and converts colour, where it is another's: `ours, convolutions cudnn`,
+        `ours, colour pytorch`."""
         network: str = getattr(self._fast, "backend", "pytorch")
         color = self.color_path.backend
-        return network if self.device.type == "cpu" or color == network else f"{network}, colour {color}"
+        return network if self.device.type == "cpu" or network.startswith(color) else f"{network}, colour {color}"
 
     @property
     def computed_by(self) -> str:

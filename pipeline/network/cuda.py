@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cuda_buffers import Buffers, buffers, workspace_bytes
-from .cuda_forward import Forward
+from .cuda_buffers import Buffers
+from .cuda_forward import Forward, Way
 from .hdrunet import HDRUNet, pad_to_multiple
 
 Launches = Callable[[], None]
@@ -43,7 +43,7 @@ class Fused:
     thread and stream, one after the other. Out of memory leaves it as it was, but for memory that it held.
     """
 
-    backend, precision = "ours", "fp16"
+    precision = "fp16"
 
     def __init__(self, forward: Forward, device: torch.device, capture: Capture | None = None) -> None:
         """capture: makes a replay of launches. By default a CUDA graph, and none on a CPU."""
@@ -59,14 +59,19 @@ class Fused:
         self._last: Any = _cuda.Event() if self._on_cuda else None
 
     @property
-    def way(self) -> str:
-        """How convolutions are computed: in `strips` or `tiles`."""
-        return "strips" if self._forward.strips else "tiles"
+    def way(self) -> Way:
+        """How convolutions are computed."""
+        return self._forward.way
+
+    @property
+    def backend(self) -> str:
+        """Whose code it is."""
+        return "ours, convolutions cudnn" if self.way == "cudnn" else "ours"
 
     @property
     def bytes_per_pixel(self) -> int:
         """Memory of a frame from planes to planes, in bytes, by counting."""
-        return workspace_bytes(self._forward.config, 1024, 1024) // 1024**2 + _ENGINE_BYTES_PER_PIXEL
+        return self._forward.workspace_bytes(1024, 1024) // 1024**2 + _ENGINE_BYTES_PER_PIXEL
 
     @torch.no_grad()
     def __call__(self, signal: Tensor) -> Tensor:
@@ -98,14 +103,13 @@ class Fused:
         return torch.cuda.device(self._device) if self._on_cuda else nullcontext()
 
     def _buffers(self, height: int, width: int) -> Buffers:
-        forward = self._forward
-        size = workspace_bytes(forward.config, height, width, forward.dtype)
+        size = self._forward.workspace_bytes(height, width)
         if self._memory is None or self._memory.numel() < size:
             self._graphs.clear()  # they write to the old one
             self._memory = None
             with torch.inference_mode(False):  # or it could be written to in inference mode only
                 self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
-        return buffers(self._memory, forward.config, height, width, forward.dtype)
+        return self._forward.buffers(self._memory, height, width)
 
     def _run(self, given: Buffers) -> None:
         height, width = given["image"].shape[-2:]

@@ -16,15 +16,22 @@ _ALIGNMENT = 256
 """Bytes; more than any load wants."""
 
 
-def workspace_bytes(config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype = torch.float16) -> int:
-    """Memory of all buffers of a picture, sides multiples of 4, in bytes: 484 a pixel for the paper's network."""
-    return _layout(config, height, width, dtype)[1]
+def workspace_bytes(
+    config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype = torch.float16, convolved: bool = False
+) -> int:
+    """Memory of all buffers of a picture, sides multiples of 4, in bytes: 484 a pixel for the paper's network, and 128
+    more with "convolved"."""
+    return _layout(config, height, width, dtype, convolved)[1]
 
 
-def buffers(memory: Tensor, config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype) -> Buffers:
+def buffers(
+    memory: Tensor, config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype, convolved: bool = False
+) -> Buffers:
     """The buffers of a picture in `memory`, uint8, of workspace_bytes or more: "image" and "output" (1, 3, H, W)
-    float32, which the caller fills and reads; others overlap where one is not needed any more when another is."""
-    places, size = _layout(config, height, width, dtype)
+    float32, which the caller fills and reads; others overlap where one is not needed any more when another is.
+
+    convolved: also one that holds what any 3x3 convolution makes."""
+    places, size = _layout(config, height, width, dtype, convolved)
     if memory.numel() < size:
         raise ValueError(f"{memory.numel()} bytes do not hold the {size} of a picture of {width}x{height}")
     return {
@@ -34,7 +41,7 @@ def buffers(memory: Tensor, config: HDRUNetConfig, height: int, width: int, dtyp
 
 
 def _layout(
-    config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype
+    config: HDRUNetConfig, height: int, width: int, dtype: torch.dtype, convolved: bool
 ) -> tuple[dict[str, tuple[int, tuple[int, ...], torch.dtype]], int]:
     """Start, shape and dtype of each buffer, and the bytes of all."""
     n, k, s = config.channels, config.condition_channels, config.sft_channels
@@ -58,6 +65,7 @@ def _layout(
             dict.fromkeys(("quarter", "quarter_sum", "quarter_modulated", "quarter_residual"), (*quarter, n)),
             {"tail": (height, width, n)},
         ],
+        [{"convolved": (height, width, max(n, -(-k // 4)))}] if convolved else [],
     ]
     planes = ("image", "output", "kept", "products")
     places, start = {}, 0

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
+from math import prod
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .config import HDRUNetConfig
-from .cuda_buffers import Buffers
-from .cuda_weights import Arguments, pack
+from .cuda_buffers import Buffers, buffers, workspace_bytes
+from .cuda_weights import Arguments, filters, pack
 from .hdrunet import HDRUNet
+
+Way = Literal["strips", "tiles", "cudnn"]
+"""How 3x3 convolutions are computed: those of stride 1 in strips, all in tiles (see cuda_convolution), or by cuDNN,
+whose results are rounded to the features' type before our kernels go on with them."""
 
 _Launch = Callable[[Any, tuple[int, ...], dict[str, Any]], None]
 """Takes a kernel, its grid, and its arguments."""
@@ -31,6 +37,8 @@ _PROGRAMS = 2
 """Of strips, on a multiprocessor: up to 112 KiB of weights and features each."""
 _ROOM_FOR_STRIPS = 226 << 10
 """Bytes of shared memory that a multiprocessor needs to hold both: those of H100 and H200 have 227 KiB."""
+_MOST_FOR_CUDNN = 2**31 - 1
+"""Numbers of a tensor: it counts in 32 bits."""
 _START = 4
 """Rows that a strip's start takes the time of, by estimate: one is computed twice, and weights come for three."""
 _OPTIONAL = (
@@ -63,22 +71,30 @@ def has_room_for_strips(device: torch.device) -> bool:
 class Forward:
     """The launches, with weights made ready for them. Features are stored in `dtype`; see the module."""
 
-    def __init__(self, network: HDRUNet, dtype: torch.dtype = torch.float16, strips: bool | None = None) -> None:
-        """network: of a configuration that is supported, float32, on the device of the launches.
-        strips: how convolutions of stride 1 are computed, see cuda_convolution; by default where there is room."""
+    def __init__(self, network: HDRUNet, way: Way, dtype: torch.dtype = torch.float16) -> None:
+        """network: of a configuration that is supported, float32, on the device of the launches."""
         from . import cuda_kernels
 
         if not supports(network.config):
             raise ValueError(f"there are no kernels for {network.config}")
-        self.config, self.dtype = network.config, dtype
+        self.config, self.way, self.dtype = network.config, way, dtype
         self._kernels: Any = cuda_kernels
         self._launch: _Launch = _launch
         self._channels = {"N": self.config.channels, "K": self.config.condition_channels, "S": self.config.sft_channels}
         device = network.stem.weight.device
         self._processors = _processors(device)
-        self.strips = has_room_for_strips(device) if strips is None else strips
         with torch.no_grad():
             self._weights = pack(network, dtype)
+            self._filters = filters(self._weights) if way == "cudnn" else {}
+        self._cudnn = _convolve_by_cudnn
+
+    def workspace_bytes(self, height: int, width: int) -> int:
+        """Memory of all buffers of a picture, sides multiples of 4, in bytes."""
+        return workspace_bytes(self.config, height, width, self.dtype, self.way == "cudnn")
+
+    def buffers(self, memory: Tensor, height: int, width: int) -> Buffers:
+        """The buffers of such a picture in uint8 memory."""
+        return buffers(memory, self.config, height, width, self.dtype, self.way == "cudnn")
 
     def __call__(self, given: Buffers) -> None:
         """Computes "output" of "image" on the current stream, without waiting and without new memory."""
@@ -88,38 +104,38 @@ class Forward:
         self._in_tiles("stem", image.shape, image=image, **results, **self._channels)
         if self.config.weighting:
             kept = given["kept"]
-            self._convolve("keep", given["weighting"], {"image": image, "planes": kept})
-        self._convolve("encode_full", given["stem"], {"features": given["full"]})
+            self._convolve(given, "keep", given["weighting"], {"image": image, "planes": kept})
+        self._convolve(given, "encode_full", given["stem"], {"features": given["full"]})
         if self.config.condition:
             features, quarter = given["condition_features"], given["condition_quarter"]
-            self._convolve("to_half", given["trunk"], {"mapped": given["condition_half"]}, slope=0.1, stride=2)
-            self._convolve("to_quarter0", given["trunk"], {"features": features}, slope=0.1, stride=2)
-            self._convolve("to_quarter1", features, {"features": quarter}, slope=1.0, stride=2)
+            self._convolve(given, "to_half", given["trunk"], {"mapped": given["condition_half"]}, slope=0.1, stride=2)
+            self._convolve(given, "to_quarter0", given["trunk"], {"features": features}, slope=0.1, stride=2)
+            self._convolve(given, "to_quarter1", features, {"features": quarter}, slope=1.0, stride=2)
         self._unet(given)
-        self._convolve("decode_full", given["tail"], {"planes": given["products"]})
+        self._convolve(given, "decode_full", given["tail"], {"planes": given["products"]})
         self._in_tiles("gather", image.shape, products=given["products"], kept=kept, output=given["output"])
 
     def compile(self, given: Buffers) -> None:
         """Compiles what a call with such buffers launches, or loads it from Triton's cache, and launches nothing."""
         instead = copy(self)
-        instead._launch = _compile
+        instead._launch, instead._cudnn = _compile, _convolve_nothing
         instead(given)
 
     def _unet(self, given: Buffers) -> None:
         """From "full" to "tail"."""
         full, half, quarter, last = given["full"], given["half"], given["quarter"], given["quarter_sum"]
         encoder, bottleneck, decoder = self.config.blocks
-        self._convolve("down_half", full, {"features": half, **self._first("encoder", given)}, stride=2)
+        self._convolve(given, "down_half", full, {"features": half, **self._first("encoder", given)}, stride=2)
         self._trunk("encoder", encoder, half, half, given)
-        self._convolve("down_quarter", half, {"features": quarter, **self._first("bottleneck", given)}, stride=2)
+        self._convolve(given, "down_quarter", half, {"features": quarter, **self._first("bottleneck", given)}, stride=2)
         self._trunk("bottleneck", bottleneck, quarter, last, given, skip=quarter)
-        self._convolve("up_half", last, {"skip": half, "features": half, **self._first("decoder", given)})
+        self._convolve(given, "up_half", last, {"skip": half, "features": half, **self._first("decoder", given)})
         self._trunk("decoder", decoder, half, half, given)
         if self.config.condition:
             then = {"condition": given["condition_full"], "modulated": given["tail"]} | self._weights["tail_modulation"]
-            self._convolve("up_full", half, {"skip": full, **then})
+            self._convolve(given, "up_full", half, {"skip": full, **then})
         else:
-            self._convolve("up_full", half, {"skip": full, "features": given["tail"]})
+            self._convolve(given, "up_full", half, {"skip": full, "features": given["tail"]})
 
     def _first(self, trunk: str, given: Buffers) -> Arguments:
         """The modulation that a trunk begins with, for the convolution before it."""
@@ -143,33 +159,60 @@ class Forward:
             name, ends = f"{trunk}.{block}", block + 1 == blocks
             modulated = given[f"{_SCALES[trunk]}_modulated"] if self.config.condition else source
             then = self._modulation(trunk, block, 2, "residual", given) or {"features": inner}
-            self._convolve(f"{name}.conv1", modulated, {**then})
+            self._convolve(given, f"{name}.conv1", modulated, {**then})
             then = {} if ends else self._modulation(trunk, block + 1, 1, "modulated", given)
             second = skip if ends else None
             self._convolve(
-                f"{name}.conv2", inner, {"skip": source, "second_skip": second, "features": result, **then}, slope=1.0
+                given,
+                f"{name}.conv2",
+                inner,
+                {"skip": source, "second_skip": second, "features": result, **then},
+                slope=1.0,
             )
             source = result
 
-    def _convolve(self, name: str, source: Tensor, tensors: Arguments, *, slope: float = 0.0, stride: int = 1) -> None:
+    def _convolve(
+        self, given: Buffers, name: str, source: Tensor, tensors: Arguments, *, slope: float = 0.0, stride: int = 1
+    ) -> None:
         """One `convolve`; tensors: by the names of its arguments."""
-        weights = self._weights[name]["weights"]
+        arguments = {"source": source, **_ABSENT, **self._weights[name], **tensors}
+        weights = arguments["weights"]
         assert weights is not None
         height, width = (side // stride for side in source.shape[:2])
         fixed = {"SLOPE": slope, "INPUTS": weights.shape[-2], "C": weights.shape[-1], "S": self._channels["S"]}
-        across, strips = 4 if weights.ndim == 4 else 1, self.strips and stride == 1
+        across, strips = 4 if weights.ndim == 4 else 1, self.way == "strips" and stride == 1
         fixed |= {"STRIDE": stride, "SHUFFLE": across == 4, "STRIPS": strips} | (_STRIP if strips else _TILE)
         rows, programs = 1, _tiles(height, width)
         if strips:
             rows, programs = _strips(height, width, _PROGRAMS * self._processors // across)
+        shape = height, width, across * weights.shape[-1]
+        if self.way == "cudnn" and max(source.numel(), prod(shape)) <= _MOST_FOR_CUDNN:
+            made = given["convolved"].flatten()[: prod(shape)].view(shape)
+            self._cudnn(source, self._filters[name], stride, made)
+            arguments |= {"source": made, "weights": None}
         size = {"height": height, "width": width, "rows": rows}
-        given = _ABSENT | self._weights[name] | tensors
-        self._launch(self._kernels.convolve, (programs, across), {"source": source, **given, **size, **fixed})
+        self._launch(self._kernels.convolve, (programs, across), {**arguments, **size, **fixed})
 
     def _in_tiles(self, name: str, shape: Sequence[int], **arguments: Any) -> None:
         size = {"height": shape[-2], "width": shape[-1]}
         given = {**arguments, **self._weights[name], **size, **_TILE}
         self._launch(getattr(self._kernels, name), (_tiles(**size),), given)
+
+
+def _convolve_by_cudnn(source: Tensor, filters: Tensor, stride: int, made: Tensor) -> None:
+    """(H, W, inputs) -> made (H / stride, W / stride, outputs), without a bias."""
+    image, result = (each.permute(2, 0, 1).unsqueeze(0) for each in (source, made))
+    if source.is_cuda:
+        by_rule, same_each_time, tf32 = False, True, False  # not by measuring, which need not end the same each time
+        torch.ops.aten.cudnn_convolution.out(
+            image, filters, [1, 1], [stride, stride], [1, 1], 1, by_rule, same_each_time, tf32, out=result
+        )
+    else:  # Triton's interpreter
+        result.copy_(F.conv2d(image, filters, stride=stride, padding=1))
+
+
+def _convolve_nothing(source: Tensor, filters: Tensor, stride: int, made: Tensor) -> None:
+    """There is nothing to compile."""
 
 
 def _launch(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:

@@ -128,7 +128,7 @@ def convolve(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """A 3x3 convolution and what becomes of each of its pixels:
+    """A 3x3 convolution and what becomes of each of its pixels; without weights, source is what cuDNN has made of it:
 
     features = leaky(conv3(source) + bias) + skip + second_skip, which may be written over skip;
     modulated = modulate(features, condition), whose scale is not rounded where scale2_low is given;
@@ -138,11 +138,12 @@ def convolve(
     planes (27), with last alone = features * last, the products of each tap of the last convolution, which `gather`
     adds up: features in float32 would be 64 planes; last is halves, (2, C, 32), of which 27 columns count.
 
-    SHUFFLE: weights are (4, 9, INPUTS, C), the second program index says which pixel of 2x2 is made, and all but the
-    source has twice the size.
+    SHUFFLE: weights are (4, 9, INPUTS, C), or source (H, W, 4, C), the second program index says which pixel of 2x2 is
+    made, and all but the source has twice the size.
     """
     pixel = tl.program_id(1)
-    weights += pixel * 9 * INPUTS * C
+    if weights is not None:
+        weights += pixel * 9 * INPUTS * C
     if STRIPS:
         top, column = strip(width, rows, COLUMNS)
         upper = taps(weights, INPUTS, C)
@@ -170,7 +171,12 @@ def convolve(
                 after = add(pixels, upper, nothing)
             else:
                 row, column, inside = tile(height, width, ROWS, COLUMNS)
-                values = convolution(source, weights, row, column, height, width, INPUTS, C, STRIDE, ROWS * COLUMNS)
+                if weights is not None:
+                    values = convolution(source, weights, row, column, height, width, INPUTS, C, STRIDE, ROWS * COLUMNS)
+                else:
+                    each = 4 if SHUFFLE else 1
+                    values = tl.load(at(source, row, column * each + pixel, width * each, C), mask=inside, other=0.0)
+                    values = values.to(tl.float32)
             values = leaky(values + vector(bias + pixel * C, C), SLOPE)
 
             y, x, columns = row, column, width

@@ -1,4 +1,4 @@
-"""The network on an NVIDIA GPU, tried before it is used: are the kernels right, and which of their ways is faster?"""
+"""The network on an NVIDIA GPU, tried before it is used: is it right, and in which of its ways is it fastest?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from threading import Timer
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +18,7 @@ from torch import Tensor
 from ..device import is_out_of_memory
 from .check import believed
 from .cuda import Fused
-from .cuda_buffers import buffers, workspace_bytes
-from .cuda_forward import Forward, has_room_for_strips, supports
+from .cuda_forward import Forward, Way, has_room_for_strips, supports
 from .hdrunet import HDRUNet
 from .tiles import Network
 
@@ -31,6 +32,9 @@ _PATIENCE = 5.0
 _PICTURE = 1, 3, 1080, 1920
 """Shape of what tells which way is faster."""
 _ROUNDS = 5
+_MUCH = 0.8
+"""Of the time of what makes other bits: more than two starts on one kind of GPU differ by."""
+_NAMES: dict[Way, str] = {"strips": "in strips", "tiles": "in tiles", "cudnn": "by cuDNN"}
 _log = logging.getLogger(__name__)
 
 
@@ -45,29 +49,43 @@ def fused(network: HDRUNet) -> Network | None:
         _log.info("there are no kernels for %s: going on with PyTorch's operators", device)
         return None
 
-    def way(strips: bool, otherwise: str) -> Fused | None:
-        def make() -> Fused:
-            forward = Forward(network, strips=strips)
-            if device.type == "cuda":  # not Triton's interpreter
-                _compile(forward, device)
-            return Fused(forward, device)
+    def make(way: Way) -> Fused:
+        forward = Forward(network, way)
+        if device.type == "cuda":  # not Triton's interpreter
+            _compile(forward, device)
+        return Fused(forward, device)
 
-        return believed(make, network, TOLERANCE, _log, otherwise)
-
+    ways, usable = _ways(device), list[Fused]()
     with _patience(device):
-        strips = None
-        if has_room_for_strips(device):
-            strips = way(True, f"convolutions in strips cannot be used on {device}, going on with tiles")
-        if strips is None:
-            otherwise = f"the fused network cannot be used on {device}, going on with PyTorch's operators in fp16"
-            return way(False, otherwise)
-        try:
-            tiles = way(False, f"convolutions in tiles cannot be used on {device}, going on with strips")
-            return strips if tiles is None else _faster(strips, tiles, device)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return strips  # in what other programs leave, there is no way to see
+        for index, way in enumerate(ways):
+            others = [each.way for each in usable] + ways[index + 1 :]
+            rest = f"those {_NAMES[others[0]]}" if others else "PyTorch's operators in fp16"
+            otherwise = f"convolutions {_NAMES[way]} cannot be used on {device}, going on with {rest}"
+            with _memory_only_for(usable, device):
+                made = believed(partial(make, way), network, TOLERANCE, _log, otherwise)
+                usable += [] if made is None else [made]
+        fastest = usable[0] if usable else None
+        with _memory_only_for(usable, device):
+            fastest = _fastest(usable, device) if len(usable) > 1 else fastest
+    return fastest
+
+
+def _ways(device: torch.device) -> list[Way]:
+    """What is tried, the way that is taken unless another is faster first."""
+    ways: list[Way] = ["strips", "tiles"] if has_room_for_strips(device) else ["tiles"]
+    cudnn: Any = torch.backends.cudnn  # which has no types
+    return [*ways, "cudnn"] if device.type == "cuda" and cudnn.enabled and cudnn.is_available() else ways
+
+
+@contextmanager
+def _memory_only_for(usable: list[Fused], device: torch.device) -> Iterator[None]:
+    """Where other programs leave no memory for more than what is usable, that will do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not usable or not is_out_of_memory(error):
+            raise
+        _log.info("no memory on %s to see whether convolutions are faster in another way: %s", device, usable[0].way)
 
 
 def _compile(forward: Forward, device: torch.device) -> None:
@@ -79,30 +97,35 @@ def _compile(forward: Forward, device: torch.device) -> None:
     if mode is None:
         return
     size = HDRUNet.MULTIPLE, HDRUNet.MULTIPLE  # no kernel is compiled for a size
-    memory = torch.empty(workspace_bytes(forward.config, *size, forward.dtype), dtype=torch.uint8, device=device)
+    memory = torch.empty(forward.workspace_bytes(*size), dtype=torch.uint8, device=device)
 
     def compile_at_once() -> None:
         with ThreadPoolExecutor(torch.get_num_threads()) as threads, mode(threads), torch.cuda.device(device):
-            forward.compile(buffers(memory, forward.config, *size, forward.dtype))
+            forward.compile(forward.buffers(memory, *size))
 
     copy_context().run(compile_at_once)  # where one fails, Triton before 3.8 leaves the mode on
 
 
-def _faster(first: Fused, second: Fused, device: torch.device) -> Fused:
-    """The second only where it makes the same bits, because a film may be made in several runs."""
+def _fastest(ways: list[Fused], device: torch.device) -> Fused:
+    """One that makes other bits than the one before only where it is much faster, so that the answer is the same each
+    time: a film may be made in several runs."""
     picture = torch.rand(_PICTURE, generator=torch.Generator().manual_seed(0)).to(device)
-    ways = first, second
     try:
-        made, other = (each(picture) for each in ways)
+        made = [each(picture) for each in ways]
         for each in ways:
             each(picture)  # is captured
         rounds = [[_seconds(each, picture, device) for each in ways] for _ in range(_ROUNDS)]
     finally:
         for each in ways:
             each.release()
-    times = dict(zip(ways, map(min, zip(*rounds, strict=True)), strict=True))
-    _log.info("convolutions on %s: %s", device, ", ".join(f"{each.way} {times[each]:.4f} s" for each in ways))
-    return second if times[second] < times[first] and torch.equal(made, other) else first
+    times = list(map(min, zip(*rounds, strict=True)))
+    said = (f"{_NAMES[each.way]} {seconds:.4f} s" for each, seconds in zip(ways, times, strict=True))
+    _log.info("convolutions on %s: %s", device, ", ".join(said))
+    best = 0
+    for index, seconds in enumerate(times):
+        if seconds < times[best] * (1.0 if torch.equal(made[index], made[best]) else _MUCH):
+            best = index
+    return ways[best]
 
 
 def _seconds(network: Network, picture: Tensor, device: torch.device) -> float:

@@ -49,6 +49,17 @@ def pack(network: HDRUNet, dtype: torch.dtype) -> Weights:
     return made
 
 
+def filters(weights: Weights) -> dict[str, Tensor]:
+    """Of the same 3x3 convolutions as cuDNN wants them: (outputs, inputs, 3, 3) in channels_last. The outputs of one
+    before a pixel shuffle are (2, 2, channels)."""
+    made = {}
+    for name, own in weights.items():
+        if (taps := own.get("weights")) is not None:
+            every = taps.reshape(-1, 3, 3, *taps.shape[-2:]).permute(0, 4, 3, 1, 2).flatten(0, 1)
+            made[name] = every.contiguous(memory_format=torch.channels_last)
+    return made
+
+
 def _stem(network: HDRUNet, dtype: torch.dtype) -> Arguments:
     made: Arguments = _modulation(network.stem_modulation, dtype)
     made["stem_weights"], made["stem_bias"] = _planes(network.stem, dtype)

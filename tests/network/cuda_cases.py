@@ -13,8 +13,8 @@ from hdrunet_video.color.tone import to_nits
 from hdrunet_video.color.transfer import pq_inverse_eotf
 from hdrunet_video.device import forbid_tf32
 from hdrunet_video.network.config import HDRUNetConfig
-from hdrunet_video.network.cuda_buffers import buffers, workspace_bytes
-from hdrunet_video.network.cuda_forward import Forward
+from hdrunet_video.network.cuda_forward import Forward, Way
+from hdrunet_video.network.cuda_weights import Arguments
 from hdrunet_video.network.hdrunet import HDRUNet
 
 forbid_tf32()
@@ -52,16 +52,22 @@ def assert_equal(made: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(made.cpu().double(), expected, rtol=limit, atol=limit)
 
 
-def computed(
-    network: HDRUNet, picture: Tensor, dtype: torch.dtype = torch.float32, strips: bool | None = None
-) -> Tensor:
+def computed(network: HDRUNet, picture: Tensor, way: Way, dtype: torch.dtype = torch.float32) -> Tensor:
     """By the launches alone, in memory full of NaN."""
-    height, width = picture.shape[-2:]
-    memory = torch.full((workspace_bytes(network.config, height, width, dtype),), 255, dtype=torch.uint8)
-    given = buffers(memory.to(DEVICE), network.config, height, width, dtype)
+    forward, size = Forward(network, way, dtype), picture.shape[-2:]
+    memory = torch.full((forward.workspace_bytes(*size),), 255, dtype=torch.uint8)
+    given = forward.buffers(memory.to(DEVICE), *size)
     given["image"].copy_(picture)
-    Forward(network, dtype, strips)(given)
+    forward(given)
     return given["output"]
+
+
+def convolve(
+    forward: Forward, name: str, source: Tensor, tensors: Arguments, slope: float = 0.0, stride: int = 1
+) -> None:
+    """One launch, with room for what cuDNN makes."""
+    room = torch.full((4 * source.numel(),), torch.nan, dtype=source.dtype, device=DEVICE)
+    forward._convolve({"convolved": room}, name, source, tensors, slope=slope, stride=stride)
 
 
 def features(*shape: int, seed: int = 0) -> Tensor:
@@ -82,7 +88,7 @@ class Inverse(Forward):
     """1 - image, in the buffers of the real thing."""
 
     def __init__(self, config: HDRUNetConfig = SMALL) -> None:
-        self.config, self.dtype = config, torch.float16
+        self.config, self.way, self.dtype = config, "tiles", torch.float16
 
     def __call__(self, given: Any) -> None:
         given["output"].copy_(1 - given["image"])

@@ -2,7 +2,7 @@
 needs on chip.
 
 A program of its own, because Triton is an interpreter in the process of the tests: python -m tests.network.cuda_compile
-90 strips, or tiles, or colour. One line of JSON for each launch; see `Needs`.
+90 strips, or tiles, or cudnn, or colour. One line of JSON for each launch; see `Needs`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from triton import knobs
@@ -27,8 +27,7 @@ from hdrunet_video.color.cuda import Kernels
 from hdrunet_video.color.light import LightMapping
 from hdrunet_video.color.spec import Primaries
 from hdrunet_video.network import cuda_kernels
-from hdrunet_video.network.cuda_buffers import buffers, workspace_bytes
-from hdrunet_video.network.cuda_forward import Forward
+from hdrunet_video.network.cuda_forward import Forward, Way
 from hdrunet_video.network.hdrunet import HDRUNet
 from tests.color.color_cases import KINDS, TARGETS, frame_of
 
@@ -102,16 +101,17 @@ def compiled(kernel: Any, arguments: Mapping[str, Any]) -> tuple[Any, str]:
     return made, said.getvalue()
 
 
-def network(strips: bool) -> Iterator[Launch]:
+def network(way: Way) -> Iterator[Launch]:
     """All launches of the paper's network in float16, by the names of their weights."""
     network, recorder = HDRUNet(), Recorder(cuda_kernels)
-    forward = Forward(network, strips=strips)
+    forward = Forward(network, way)
     forward._kernels = recorder
     names = {id(tensor): name for name, own in forward._weights.items() for tensor in own.values()}
-    memory = torch.empty(workspace_bytes(network.config, 16, 16), dtype=torch.uint8)
-    forward(buffers(memory, network.config, 16, 16, torch.float16))
+    memory = torch.empty(forward.workspace_bytes(16, 16), dtype=torch.uint8)
+    forward(forward.buffers(memory, 16, 16))
     for kernel, arguments in recorder.launches.values():
-        weights = next(arguments[name] for name in ("weights", "bias", "stem_weights") if name in arguments)
+        candidates = (arguments.get(name) for name in ("weights", "bias", "stem_weights"))
+        weights = next(each for each in candidates if each is not None)
         yield names[id(weights)], kernel, arguments
 
 
@@ -130,10 +130,10 @@ def colour() -> Iterator[Launch]:
             yield name, kernel, arguments
 
 
-def main(capability: str, way: str) -> None:
+def main(capability: str, way: Way | Literal["colour"]) -> None:
     """A line for each launch."""
     driver.set_active(Absent(int(capability)))
-    for name, kernel, arguments in colour() if way == "colour" else network(way == "strips"):
+    for name, kernel, arguments in colour() if way == "colour" else network(way):
         made, said = compiled(kernel, arguments)
         assert made.asm["cubin"]
         needs = Needs(
@@ -154,4 +154,4 @@ def _number(pattern: str, text: str) -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]

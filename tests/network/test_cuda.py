@@ -199,6 +199,7 @@ def test_memory_of_a_4k_frame_and_of_its_tiles() -> None:
     needed = Fused(Inverse(config), DEVICE).bytes_per_pixel
     own = workspace_bytes(config, 2160, 3840)
     assert own <= 4 * gib
+    assert workspace_bytes(config, 2160, 3840, convolved=True) + pixels * 64 <= 6 * gib
     assert own < pixels * needed <= 5 * gib
     rest = pixels * needed - own
     tile = choose_tile(3840, 2160, (96, 92), (2 * gib - rest) * pixels // own)

@@ -17,7 +17,7 @@ from hdrunet_video.network import check, cuda, cuda_trial, forward
 from hdrunet_video.network.check import check_picture
 from hdrunet_video.network.config import VARIANTS, HDRUNetConfig
 from hdrunet_video.network.cuda import Fused
-from hdrunet_video.network.cuda_forward import Forward, supports
+from hdrunet_video.network.cuda_forward import Forward, Way, supports
 from hdrunet_video.network.cuda_trial import fused
 from hdrunet_video.network.hdrunet import HDRUNet
 from tests.network.cuda_cases import Inverse, network_of, picture_of
@@ -33,7 +33,7 @@ def test_which_variants_have_kernels(name: str, caplog: pytest.LogCaptureFixture
         assert fused(HDRUNet(config)) is None
         assert not caplog.records
         with pytest.raises(ValueError, match="no kernels"):
-            Forward(HDRUNet(config))
+            Forward(HDRUNet(config), "tiles")
 
 
 @pytest.mark.parametrize("change", [{"channels": 48}, {"sft_channels": 8}, {"blocks": (1, 0, 1)}])
@@ -54,7 +54,7 @@ def gentle() -> HDRUNet:
 class Wrong(Inverse):
     """Kernels that do not work."""
 
-    def __init__(self, network: HDRUNet, strips: bool) -> None:
+    def __init__(self, network: HDRUNet, way: Way) -> None:
         super().__init__(network.config)
 
     def __call__(self, given: Any) -> None:
@@ -72,7 +72,7 @@ class Broken(Wrong):
 
 
 class Missing(Wrong):
-    def __init__(self, network: HDRUNet, strips: bool) -> None:
+    def __init__(self, network: HDRUNet, way: Way) -> None:
         raise ModuleNotFoundError("No module named 'triton'")
 
 
@@ -120,43 +120,86 @@ def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
     torch.testing.assert_close(made(picture), network(picture), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("wrong", ["strips", "tiles"])
-def test_the_other_way_comes_before_other_operators_aloud(
-    wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("wrong", "taken", "said"),
+    [
+        (["strips"], "tiles", ["in strips cannot be used on cpu, going on with those in tiles"]),
+        (["tiles"], "strips", ["in tiles cannot be used on cpu, going on with those in strips"]),
+        (["cudnn"], "strips", ["by cuDNN cannot be used on cpu, going on with those in strips"]),
+        (
+            ["strips", "tiles"],
+            "cudnn",
+            ["in strips cannot be used on cpu, going on with those in tiles", "going on with those by cuDNN"],
+        ),
+    ],
+)
+def test_another_way_comes_before_other_operators_aloud(
+    wrong: list[Way], taken: Way, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(check, "largest_error", lambda made, *_: 9.0 if made.way == wrong else 0.0)
-    monkeypatch.setattr(cuda_trial, "has_room_for_strips", lambda device: True)
+    monkeypatch.setattr(check, "largest_error", lambda made, *_: 9.0 if made.way in wrong else 0.0)
+    monkeypatch.setattr(cuda_trial, "_ways", lambda device: ["strips", "tiles", "cudnn"])
+    monkeypatch.setattr(cuda_trial, "_fastest", lambda usable, device: usable[0])
     made = fused(network_of())
     assert isinstance(made, Fused)
-    other = "tiles" if wrong == "strips" else "strips"
-    assert made.way == other
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert f"going on with {other}: it is wrong by" in caplog.text
+    assert made.way == taken
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * len(said)
+    for record, words in zip(caplog.records, said, strict=True):
+        assert f"{words}: it is wrong by" in record.getMessage()
+
+
+FULL = 0.0
+"""Seconds of a way that has no memory."""
 
 
 @pytest.mark.parametrize(
-    ("slow", "change", "chosen"),
-    [("strips", 0.0, "tiles"), ("tiles", 0.0, "strips"), ("strips", 1e-6, "strips"), ("none", None, "strips")],
+    ("seconds", "other_bits", "chosen"),
+    [
+        ({"strips": 0.05, "tiles": 0.01}, [], "tiles"),
+        ({"strips": 0.01, "tiles": 0.05}, [], "strips"),
+        ({"strips": 0.05, "tiles": 0.045}, ["tiles"], "strips"),
+        ({"strips": 0.05, "tiles": 0.045, "cudnn": 0.045}, ["cudnn"], "tiles"),
+        ({"strips": 0.05, "tiles": 0.01, "cudnn": 0.02}, ["cudnn"], "tiles"),
+        ({"strips": 0.04, "tiles": 0.05, "cudnn": 0.02}, ["cudnn"], "cudnn"),
+        ({"tiles": 0.04, "cudnn": 0.02}, ["cudnn"], "cudnn"),
+        ({"tiles": 0.04, "cudnn": FULL}, ["cudnn"], "tiles"),
+    ],
 )
-def test_the_faster_way_is_taken_where_the_bits_are_the_same(
-    slow: str, change: float | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+def test_the_faster_way_is_taken_and_much_faster_where_bits_differ(
+    seconds: dict[Way, float], other_bits: list[Way], chosen: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Timed(Forward):
         def __call__(self, given: Any) -> None:
-            if change is None:
+            if seconds[self.way] == FULL:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            time.sleep(0.05 if slow == ("strips" if self.strips else "tiles") else 0.0)
-            given["output"].fill_(0.5 + (change if self.strips else 0.0))
+            time.sleep(seconds[self.way])
+            given["output"].fill_(0.501 if self.way in other_bits else 0.5)
 
     monkeypatch.setattr(check, "largest_error", lambda *_: 0.0)
     monkeypatch.setattr(cuda_trial, "_PICTURE", (1, 3, 9, 11))
     monkeypatch.setattr(cuda, "_captured", lambda stream, launches: launches)  # a graph would not sleep
-    monkeypatch.setattr(cuda_trial, "has_room_for_strips", lambda device: True)
+    monkeypatch.setattr(cuda_trial, "_ways", lambda device: list(seconds))
     monkeypatch.setattr(cuda_trial, "Forward", Timed)
     made = fused(network_of())
     assert isinstance(made, Fused)
     assert made.way == chosen
+    assert made.backend == ("ours, convolutions cudnn" if chosen == "cudnn" else "ours")
     assert made._memory is None
+
+
+@pytest.mark.parametrize(
+    ("room", "enabled", "ways"),
+    [
+        (True, True, ["strips", "tiles", "cudnn"]),
+        (False, True, ["tiles", "cudnn"]),
+        (True, False, ["strips", "tiles"]),
+    ],
+)
+def test_which_ways_are_tried(room: bool, enabled: bool, ways: list[Way], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_trial, "has_room_for_strips", lambda device: room)
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    with torch.backends.cudnn.flags(enabled=enabled):
+        assert cuda_trial._ways(torch.device("cuda")) == ways
+    assert cuda_trial._ways(torch.device("cpu"))[-1] == "tiles"
 
 
 @pytest.mark.parametrize(
