@@ -73,7 +73,8 @@ CHROMA_LOCATIONS: Mapping[str, ChromaLocation] = {
 }
 _SDR_TRANSFERS = frozenset(
     {Transfer.UNSPECIFIED, Transfer.BT709, Transfer.GAMMA22, Transfer.GAMMA28, Transfer.SMPTE170M}
-    | {Transfer.SMPTE240M, Transfer.SRGB, Transfer.BT2020_10, Transfer.BT2020_12}
+    | {Transfer.SMPTE240M, Transfer.IEC61966_2_4, Transfer.BT1361, Transfer.SRGB, Transfer.BT2020_10}
+    | {Transfer.BT2020_12}
 )
 _MATRIX_PRIMARIES = {
     Matrix.BT709: Primaries.BT709,

@@ -95,7 +95,8 @@ class Filter:
 def describe(error: BaseException) -> str:
     """An error as the text of VapourSynth's: what, why, what to do."""
     if isinstance(error, HdrunetError):
-        text, hint = str(error), error.hint.removesuffix(".")
+        # What is said of commands that go on is not true of a script.
+        text, hint = str(error), re.sub(r"(; )?the same command goes on.*", "", error.hint).removesuffix(".")
         if hint:
             text += f". {hint}" if hint[0].isupper() else f"; {hint}"
         # Flags of the command line are arguments here; a file's name may hold two dashes too.

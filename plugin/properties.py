@@ -68,7 +68,7 @@ def read(properties: Properties, request: Request) -> ColorSpec:
         matrix=_tag(Matrix, properties, "_Matrix", Matrix.UNSPECIFIED),
         primaries=_tag(Primaries, properties, "_Primaries", Primaries.UNSPECIFIED),
         transfer=_tag(Transfer, properties, "_Transfer", Transfer.UNSPECIFIED),
-        range={0: Range.LIMITED, 1: Range.FULL}.get(properties.get("_Range", -1), Range.UNSPECIFIED),
+        range=_range(properties, format),
         chroma_location=_tag(ChromaLocation, properties, "_ChromaLocation", ChromaLocation.UNSPECIFIED, 1),
     )
     tagged = _Tagged(
@@ -106,6 +106,12 @@ def written(request: Request, source: ColorSpec, light: LightLevels | None) -> W
     return properties
 
 
+def _range(properties: Properties, format: PixelFormat) -> Range:
+    """Untagged grey is limited, as core.resize has it: elsewhere it is full, as FFmpeg has it."""
+    untagged = Range.LIMITED if format.model == "gray" and not format.is_float else Range.UNSPECIFIED
+    return {0: Range.LIMITED, 1: Range.FULL}.get(properties.get("_Range", -1), untagged)
+
+
 def _tag[T: (Matrix, Primaries, Transfer, ChromaLocation)](
     kind: type[T], properties: Properties, name: str, default: T, shift: int = 0
 ) -> T:
@@ -113,11 +119,8 @@ def _tag[T: (Matrix, Primaries, Transfer, ChromaLocation)](
         return default
     try:
         return kind(properties[name] + shift)
-    except ValueError:
-        raise InputError(
-            f"its {name} is {properties[name]}, which has no meaning here",
-            f"Call core.std.RemoveFrameProps(clip, '{name}') first",
-        ) from None
+    except ValueError:  # reserved: it says as little as none, which is how the command line takes it
+        return default
 
 
 def _sdr_hint(transfer: Transfer) -> str:

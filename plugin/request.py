@@ -115,9 +115,7 @@ def _checked_clip(clip: Clip) -> PixelFormat:
     if clip.format.depth > 16 and not clip.format.is_float:
         raise InputError(
             f"{clip.format.name} has integers of more than 16 bits",
-            f"Convert it first: core.resize.Bicubic(clip, format=vs.{clip.format.model.upper()}48)"
-            if clip.format.model == "rgb"
-            else "Convert it first: core.resize.Bicubic(clip, format=vs.GRAY16)",
+            "Have what makes it make at most 16 bits, or floats: core.resize does not take it either",
         )
     return clip.format
 
@@ -195,7 +193,8 @@ def _weights(given: Mapping[str, Any], model: str) -> str:
         raise UsageError(f'model="{model}" has no weights', "Leave out weights")
     if weights and not os.path.isfile(weights):
         raise UsageError(f"there is no file of weights at {weights}", "Leave out weights to take the bundled ones")
-    return weights
+    # Opened at the first frame, when vspipe has left the script's folder.
+    return os.path.abspath(weights) if weights else ""
 
 
 def _device(given: Mapping[str, Any]) -> tuple[str, str]:

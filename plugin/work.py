@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread, current_thread
 from typing import Any
 
@@ -21,13 +21,15 @@ from hdrunet_video.engine import Engine
 from hdrunet_video.engines import load_model
 from hdrunet_video.errors import HdrunetError
 from hdrunet_video.frame import Frame
-from hdrunet_video.host import release_team
+from hdrunet_video.host import give_freed_memory_back, release_team
 from hdrunet_video.threads import shared_out
 from hdrunet_video.tune import tune
 
 from .properties import STALE, Properties, Written, read, written
 from .request import Request
 
+_IDLE = 10.0
+"""Seconds without a frame after which a filter gives back the memory that it keeps for the next."""
 Planes = tuple[Any, ...]
 Result = tuple[list[str], Written]
 
@@ -92,7 +94,7 @@ def _serve(
     begin: Callable[[], None], orders: SimpleQueue[_Order | None], engine: Engine, request: Request, ending: Event
 ) -> None:
     begin()
-    while (order := orders.get()) is not None:
+    while (order := _next(orders, engine)) is not None:
         try:
             if ending.is_set():
                 raise HdrunetError("Python is shutting down")
@@ -100,6 +102,16 @@ def _serve(
         except BaseException as error:  # raised where the frame was asked for
             order.result.set_exception(error)
         del order  # it holds VapourSynth's frames
+
+
+def _next(orders: SimpleQueue[_Order | None], engine: Engine) -> _Order | None:
+    """Waited for with the memory of the last frame at hand, but not for long: a preview has many filters."""
+    try:
+        return orders.get(timeout=_IDLE)
+    except Empty:
+        engine.release()
+        give_freed_memory_back()
+        return orders.get()
 
 
 def _dismiss(orders: SimpleQueue[_Order | None], threads: list[Thread]) -> None:

@@ -54,10 +54,15 @@ class Transfer(IntEnum):
     SMPTE170M = 6
     SMPTE240M = 7
     LINEAR = 8
+    LOG_100 = 9
+    LOG_316 = 10
+    IEC61966_2_4 = 11
+    BT1361 = 12
     SRGB = 13
     BT2020_10 = 14
     BT2020_12 = 15
     PQ = 16
+    SMPTE428 = 17
     HLG = 18
 
 

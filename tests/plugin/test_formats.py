@@ -42,7 +42,7 @@ def expected(clip: vs.VideoNode, made: vs.VideoNode, n: int, transfer: Transfer 
         Matrix.SMPTE170M if yuv else Matrix.RGB,
         Primaries.SMPTE170M if yuv else Primaries.BT709,
         Transfer.BT709,
-        Range.LIMITED if yuv else Range.FULL,
+        Range.FULL if given.model == "rgb" else Range.LIMITED,
     )
     result = ColorSpec(
         Matrix.BT2020_NCL if to_yuv else Matrix.RGB,
@@ -139,7 +139,8 @@ def test_clips_that_change_are_told_what_to_do() -> None:
     assert "core.resize.Bicubic(clip, width=1920" in text
     same_format = core.std.Splice([one, blank(vs.RGB24, 64, 48)], mismatch=True)
     assert "changes" in refusal(lambda: core.hdrunet.Reconstruct(same_format))
-    assert "more than 16 bits" in refusal(lambda: core.hdrunet.Reconstruct(blank(vs.GRAY32)))
+    says = "GRAY32 has integers of more than 16 bits. Have what makes it make at most 16 bits, or floats"
+    assert says in refusal(lambda: core.hdrunet.Reconstruct(blank(vs.GRAY32)))
 
 
 def test_not_a_number_stays_where_it_is() -> None:

@@ -24,7 +24,7 @@ from hdrunet_video.network.weights import save_network
 from hdrunet_video.picture import component_planes
 from tests.conftest import needs_openvino
 
-from .conftest import at_most, blank, filled, noise, planes, refusal, same
+from .conftest import at_most, blank, filled, noise, planes, refusal, same, vspipe
 
 
 class Watched:
@@ -101,7 +101,9 @@ def test_a_frame_that_fails_harms_no_other(network: Watched) -> None:
     assert text.startswith("Reconstruct: frame 17: ValueError: broken, é, a bug of hdrunet-video. Report it")
     assert "Traceback" in text
     assert same(planes(core.hdrunet.Reconstruct(clip, model="identity").get_frame(0)), good)
-    network.errors.append(RetryError("the device was lost: --device", "give --tile 4x4"))
+    network.errors.append(
+        RetryError("the device was lost: --device", "give --tile 4x4; the same command goes on from here")
+    )
     assert refusal(lambda: made.get_frame(3)) == "Reconstruct: frame 3: the device was lost: device; give tile 4x4"
     for n in (17, 3):
         assert made.get_frame(n).props["_Transfer"] == 16
@@ -165,6 +167,21 @@ def test_weights_that_are_none_fail_at_the_first_frame_and_every_other(tmp_path:
 def test_arguments_that_cannot_be(options: dict[str, Any], says: str) -> None:
     text = refusal(lambda: core.hdrunet.Reconstruct(blank(vs.RGB24), **options))
     assert text.startswith(f"Reconstruct: {says}")
+
+
+def test_weights_beside_a_script_that_vspipe_runs_from_elsewhere(tmp_path: Path) -> None:
+    """It enters the script's folder to read it, and leaves before the first frame."""
+    (tmp_path / "films").mkdir()
+    script = tmp_path / "films" / "film.vpy"
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 1, 0))
+    save_network(HDRUNet(config), script.parent / "mine.safetensors")
+    script.write_text(
+        "import vapoursynth as vs\nfrom vapoursynth import core\n"
+        "clip = core.std.BlankClip(format=vs.RGB24, width=20, height=12, length=1)\n"
+        'core.hdrunet.Reconstruct(clip, weights="mine.safetensors").set_output()\n'
+    )
+    done = vspipe(script, "--")
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @needs_openvino

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import vapoursynth as vs
 from vapoursynth import core
@@ -81,6 +82,8 @@ def test_light_levels_are_those_of_the_frame() -> None:
         ({"_ChromaLocation": 1}, {"chroma_location_in": "center"}),
         ({"_ChromaLocation": 2}, {"chroma_location_in": "topleft"}),
         ({"_Matrix": 2, "_Transfer": 2, "_Primaries": 2}, {}),
+        ({"_Matrix": 3, "_Transfer": 3, "_Primaries": 0, "_ChromaLocation": 77}, {}),  # reserved
+        ({"_Transfer": 11}, {}),  # xvYCC
         ({"_FieldBased": 0, "_Transfer": 1}, {}),
     ],
 )
@@ -108,6 +111,14 @@ def test_untagged_frames_go_by_their_height() -> None:
         assert same(planes(reconstruct(clip).get_frame(0)), planes(told.get_frame(0)))
 
 
+def test_untagged_grey_is_what_core_resize_takes_it_for() -> None:
+    luma = core.std.ShufflePlanes(noise(vs.YUV420P8), 0, vs.GRAY)
+    assert same(planes(reconstruct(luma).get_frame(0)), planes(reconstruct(luma, range_in="limited").get_frame(0)))
+    by_resize = reconstruct(luma.resize.Bicubic(format=vs.RGBS), output="linear").get_frame(0)
+    for ours, theirs in zip(planes(reconstruct(luma, output="linear").get_frame(0)), planes(by_resize), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_properties_may_change_from_frame_to_frame() -> None:
     clip = noise(vs.YUV420P8)
     mixed = core.std.Splice([clip[:4].std.SetFrameProps(_Matrix=1), clip[4:].std.SetFrameProps(_Transfer=16)])
@@ -121,6 +132,7 @@ def test_properties_may_change_from_frame_to_frame() -> None:
     [
         ({"_Transfer": 16}, "it is already HDR (transfer 16, PQ). Call a tone mapper such as core.placebo.Tonemap"),
         ({"_Transfer": 18}, "it is already HDR (transfer 18, HLG). Call a tone mapper such as core.placebo.Tonemap"),
+        ({"_Transfer": 9}, "it has transfer 9 (LOG_100), which is not SDR video. Call a tone mapper"),
         ({"_Transfer": 8}, 'Call core.resize.Bicubic(clip, transfer_in_s="linear", transfer_s="709") first'),
         ({"MasteringDisplayMaxLuminance": 1000.0}, "it carries HDR mastering metadata. Call a tone mapper"),
         ({"DolbyVisionRPU": b"rpu"}, "it is already HDR (Dolby Vision). Call a tone mapper"),
@@ -145,7 +157,6 @@ def test_hdr_is_refused_unless_vouched_for(props: dict[str, Any], says: str) -> 
             {"_Matrix": 10},
             "it has matrix 10 (BT2020_CL), which is not supported. If the tag is wrong, say which it is:",
         ),
-        ({"_Matrix": 77}, "its _Matrix is 77, which has no meaning here. Call core.std.RemoveFrameProps(clip, '_Matr"),
     ],
 )
 def test_other_frames_that_cannot_be_taken(props: dict[str, int], says: str) -> None:

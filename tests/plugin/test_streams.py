@@ -18,7 +18,7 @@ from hdrunet_video import tune as tuning
 from hdrunet_video.engine import Engine
 from hdrunet_video.plugin import work
 
-from .conftest import at_most, blank, python
+from .conftest import at_most, blank, planes, python
 
 SHARES = """
 import gc, hashlib, json, os, threading, time
@@ -207,3 +207,18 @@ def test_frames_in_flight_on_cuda(
     remember(engine, 4)
     engine = engine_of(clip, monkeypatch, device="cpu", tile=0)
     assert (engine.in_flight, engine.at_once, network.most) == (4, 1, 4)
+
+
+def test_an_idle_filter_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_IDLE", 0.05)
+    released = threading.Event()
+
+    class Watched(Engine):
+        def release(self) -> None:
+            released.set()
+
+    monkeypatch.setattr(work, "Engine", Watched)
+    made = core.hdrunet.Reconstruct(blank(vs.RGB24), model="identity")
+    before = [plane.tobytes() for plane in planes(made.get_frame(0))]
+    assert released.wait(10)
+    assert [plane.tobytes() for plane in planes(made.get_frame(0))] == before
