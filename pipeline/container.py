@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 from array import array
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,17 +17,19 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from .errors import PlanError, write_error
+from .errors import InputError, PlanError, write_error
 from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
 from .matroska_aspect import PLACEHOLDER, write_aspect
 from .media import open_media, video_stream
-from .remux import AnyPacket, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
-from .timeline import timecode_after
+from .remux import AnyPacket, add_copy, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
+from .timeline import timecode_after, timecode_of_fields
 
 logger = logging.getLogger(__name__)
 
+_MOST_BACK = 1
+"""Seconds that sound may go back in time by mistake, and be put right."""
 _MUXERS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
 
 
@@ -73,23 +76,23 @@ def _add_video(plan: Plan, out: OutputContainer, template: VideoStream, metadata
         # The muxer would choose a tag of its own: 4444 XQ became 422 HQ.
         video.codec_context.codec_tag = plan.preset.codec_tag or template.codec_context.codec_tag
     video.time_base = plan.timeline.time_base
-    if plan.timeline.is_constant:
+    if plan.timeline.is_constant or plan.info.timecode:  # which QuickTime counts at a rate
         video.codec_context.framerate = plan.timeline.frame_rate
     video.codec_context.sample_aspect_ratio = plan.info.sample_aspect_ratio
     if metadata and plan.preset.static_metadata == "hevc" and template.codec_context.extradata:
         video.codec_context.extradata = patch_hevc_extradata(
             template.codec_context.extradata, metadata.max_cll, metadata.max_fall
         )
-    if plan.info.rotation:
-        video.set_display_rotation(plan.info.rotation)
+    if plan.info.display_matrix:
+        video.set_display_matrix(plan.info.display_matrix)
     return video
 
 
 def _video_metadata(plan: Plan, source: InputContainer, muxer: str) -> dict[str, str]:
     found = stream_metadata(video_stream(source, plan.info.path).metadata, muxer)
     if plan.info.timecode:
-        skipped = plan.start * plan.outputs_per_frame
-        found["timecode"] = timecode_after(plan.info.timecode, skipped, plan.timeline.frame_rate)
+        timecode = timecode_after(plan.info.timecode, plan.start, plan.info.frame_rate)
+        found["timecode"] = timecode if plan.outputs_per_frame == 1 else timecode_of_fields(timecode)
     if _needs_aspect(plan, muxer):
         found["title"] = found.get("title", "") + PLACEHOLDER
     return found
@@ -98,7 +101,7 @@ def _video_metadata(plan: Plan, source: InputContainer, muxer: str) -> dict[str,
 def _add_copies(out: OutputContainer, source: InputContainer, streams: list[Stream]) -> dict[int, Stream]:
     copies = {}
     for stream in streams:
-        copy = out.add_stream_from_template(stream)
+        copy = add_copy(out, stream)
         copy.metadata.update(stream_metadata(stream.metadata, out.format.name))
         copy.disposition = stream.disposition
         copies[stream.index] = copy
@@ -118,13 +121,28 @@ def _mux(
     last: dict[int, int] = {}
     for _, packet in heapq.merge(*packets, key=lambda timed: timed[0]):
         index = packet.stream.index
-        if packet.dts is not None and packet.dts <= last.get(index, packet.dts - 1):
-            # Some sources repeat a time; muxers refuse that, and one tick is nothing that could be heard.
-            packet.dts = last[index] + 1
-            packet.pts = max(packet.pts or 0, packet.dts)
         if packet.dts is not None:
+            earliest = _earliest(packet, last[index], out.format.name) if index in last else packet.dts
+            if packet.stream.type == "audio" and (earliest - packet.dts) * packet.time_base > _MOST_BACK:
+                raise InputError(
+                    f"the sound of {plan.info.path} goes back in time",
+                    "It seems to be put together from several recordings: convert them one by one.",
+                )
+            if packet.dts < earliest:
+                packet.dts = earliest
+                packet.pts = max(packet.pts or 0, earliest)
             last[index] = packet.dts
         out.mux(packet)
+
+
+def _earliest(packet: AnyPacket, last: int, muxer: str) -> int:
+    """The first time that a muxer takes after the last one: some sources repeat a time, which is refused for sound,
+    but by Matroska's. A tick of the result is nothing that could be heard."""
+    if packet.stream.type != "audio" or "matroska" in muxer:
+        return last
+    tick = packet.stream.time_base
+    assert tick is not None
+    return last + max(1, math.ceil(Fraction(tick.numerator, tick.denominator) / packet.time_base))
 
 
 def _timed(packets: Iterator[AnyPacket]) -> Iterator[tuple[float, AnyPacket]]:

@@ -31,7 +31,13 @@ def describe(plan: Plan) -> str:
         ),
         ("", f"{info.codec} {info.format.name}, {_tags(plan)}{decoder}"),
         *(("  assumed", line) for line in plan.assumptions),
-        *(("  carried", f"{each.type} {each.codec} {each.language}".rstrip()) for each in info.streams),
+        *(
+            (
+                "  left out" if each.type == "video" else "  carried",
+                f"{each.type} {each.codec} {each.language}".rstrip(),
+            )
+            for each in info.streams
+        ),
         ("preset", f"{plan.preset.name}: {plan.preset.description}"),
         (
             "light",

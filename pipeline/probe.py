@@ -7,6 +7,7 @@ made from the packets themselves, once, and everything else (segments, progress,
 from __future__ import annotations
 
 import os
+import struct
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import av
 import av.error
 from av.container import InputContainer
 from av.rational import AVRational
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -34,7 +36,7 @@ class StreamInfo:
 
     index: int
     type: str
-    """FFmpeg's media type: `audio`, `subtitle`, `data` or `attachment`."""
+    """FFmpeg's media type: `audio`, `subtitle`, `data`, `attachment`, or `video` of one that is not converted."""
     codec: str
     language: str
 
@@ -52,7 +54,8 @@ class VideoInfo:
     format: PixelFormat
     color: ColorSpec
     sample_aspect_ratio: Fraction
-    rotation: int
+    display_matrix: tuple[int, ...]
+    """How the picture is turned or mirrored when it is shown: FFmpeg's nine numbers; none where it is not."""
     """Degrees, counter-clockwise, from the display matrix."""
     frame_rate: Fraction
     time_base: Fraction
@@ -147,7 +150,7 @@ def _describe(
         format=format,
         color=_tags(first, context),
         sample_aspect_ratio=_fraction(stream.sample_aspect_ratio) or Fraction(1),
-        rotation=first.rotation,
+        display_matrix=_display_matrix(first),
         frame_rate=rate,
         time_base=time_base,
         pts=index.pts,
@@ -163,6 +166,11 @@ def _describe(
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
     )
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
+    found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    return struct.unpack("=9i", bytes(found)) if found else ()
 
 
 def _fraction(value: AVRational | Fraction | None) -> Fraction | None:
@@ -190,7 +198,7 @@ def _tags(frame: VideoFrame, context: av.VideoCodecContext) -> ColorSpec:
 
 def _other_streams(container: InputContainer, video: VideoStream) -> Iterator[StreamInfo]:
     for stream in container.streams:
-        if stream.index != video.index and stream.type in ("audio", "subtitle", "data", "attachment"):
+        if stream.index != video.index and stream.type in ("audio", "subtitle", "data", "attachment", "video"):
             codec = stream.codec_context.name if stream.codec_context else ""
             yield StreamInfo(stream.index, stream.type, codec, stream.metadata.get("language", ""))
 

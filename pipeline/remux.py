@@ -8,7 +8,8 @@ from typing import Any
 
 import av
 import av.error
-from av.container import InputContainer
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
@@ -64,7 +65,8 @@ def held_streams(plan: Plan, source: InputContainer, muxer: str) -> tuple[list[S
             held.append(stream)
         else:
             what = " ".join(filter(None, (info.type, "stream", f"#{info.index}", f"({info.codec or 'unknown codec'})")))
-            warnings.append(f"{what} is left out: {plan.target.suffix} cannot hold it")
+            why = "one is converted" if info.type == "video" else f"{plan.target.suffix} cannot hold it"
+            warnings.append(f"{what} is left out: {why}")
     return held, warnings
 
 
@@ -87,11 +89,20 @@ def _can_hold(stream: Stream, muxer: str) -> bool:
     try:
         # Some muxers accept a codec by name and refuse it in the header, so a header is tried.
         with av.open(io.BytesIO(), "w", format=muxer) as trial:
-            trial.add_stream_from_template(stream)
+            add_copy(trial, stream)
             trial.start_encoding()
     except (av.error.FFmpegError, ValueError):
         return False
     return True
+
+
+def add_copy(out: OutputContainer, stream: Stream) -> Stream:
+    """A stream of `out` for the packets of `stream`."""
+    copy = out.add_stream_from_template(stream)
+    if isinstance(copy, AudioStream) and copy.codec_context.layout.name == f"{copy.codec_context.channels} channels":
+        # AVI and Matroska do not say which is where, as FFmpeg has it. Muxers that ask refuse that in their trailer.
+        copy.codec_context.layout = f"{copy.codec_context.channels}c"
+    return copy
 
 
 def shifted_chapters(plan: Plan, source: InputContainer) -> list[Any]:

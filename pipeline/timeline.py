@@ -95,6 +95,12 @@ def cut(start: int, stop: int, frames: int) -> tuple[Segment, ...]:
     return tuple(Segment(index, first, min(first + frames, stop)) for index, first in enumerate(starts))
 
 
+def timecode_of_fields(timecode: str) -> str:
+    """The same moment where a frame is made of each field, which counts twice as many a second."""
+    before, frames = re.fullmatch(r"(.*?)(\d*)", timecode.strip()).groups()  # type: ignore[union-attr]
+    return f"{before}{2 * int(frames):02}" if frames else timecode
+
+
 def timecode_after(timecode: str, frames: int, rate: Fraction) -> str:
     """The SMPTE ST 12-1 timecode `frames` after `timecode`; drop-frame (a `;` or `.`) is counted as such."""
     match = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", timecode.strip())

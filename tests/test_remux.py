@@ -152,7 +152,96 @@ def test_timecode(tmp_path: Path, rate: str, start: str, first: int, expected: s
     assert track["codec_tag_string"] == "tmcd"
 
 
-def test_cover_art_is_not_the_film(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "expected"), [(0, "01:00:00:40"), (10, "01:00:01:10")])
+def test_timecode_of_frames_made_of_fields(tmp_path: Path, first: int, expected: str) -> None:
+    source, target = tmp_path / "in.mov", tmp_path / "out.mov"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.6")
+    ffmpeg(
+        *lavfi,
+        "-vf",
+        "setfield=tff",
+        "-c:v",
+        "mpeg2video",
+        "-flags",
+        "+ilme+ildct",
+        *BT709,
+        "-timecode",
+        "01:00:00:20",
+        source,
+    )
+    convert(source, target, "--frames", f"{first}:{first + 4}", "--deinterlace", "field")
+    assert video_stream(target)["tags"]["timecode"] == expected
+
+
+def test_timecode_of_a_film_with_a_variable_rate(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.mov", tmp_path / "out.mov"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.4", "-vf", "select=not(eq(n\\,5))")
+    ffmpeg(
+        *lavfi, "-fps_mode", "vfr", "-c:v", "libx264", "-pix_fmt", "yuv420p", *BT709, "-timecode", "01:00:00:20", source
+    )
+    convert(source, target)
+    assert video_stream(target)["tags"]["timecode"] == "01:00:00:20"
+    assert frame_times(target) == frame_times(source)
+
+
+def test_stereo_that_does_not_say_which_is_left(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.avi", tmp_path / "out.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.2")
+    ffmpeg(
+        *lavfi, "-f", "lavfi", "-i", "sine=duration=0.2", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-ac", "2", source
+    )
+    convert(source, target, *QUICK)
+    assert [each["channel_layout"] for each in streams(target, "audio")] == ["stereo"]
+    assert packet_hashes(target, "a:0") == packet_hashes(source, "a:0")
+
+
+SIGNS = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,20
+
+[Events]
+Format: Layer, Start, End, Style, Text
+"""
+
+
+def test_signs_that_are_shown_together_stay_together(tmp_path: Path) -> None:
+    """Typesetting makes hundreds of events of one picture."""
+    source, target, signs = tmp_path / "in.mkv", tmp_path / "out.mkv", tmp_path / "in.ass"
+    event = "Dialogue: 0,0:00:00.{0:02},0:00:01.00,Default,sign {1}\n"
+    signs.write_text(SIGNS + "".join(event.format(frame * 4, sign) for frame in range(5) for sign in range(100)))
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.2")
+    ffmpeg(*lavfi, "-i", signs, "-c:v", "libx264", "-pix_fmt", "yuv420p", *BT709, "-c:s", "ass", source)
+    convert(source, target)
+    assert packet_times(target, "s:0") == packet_times(source, "s:0")
+    assert set(packet_times(target, "s:0")) == {0, 0.04, 0.08, 0.12, 0.16}
+
+
+def broadcast(folder: Path, name: str = "in.ts") -> Path:
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.6", "-f", "lavfi", "-i", "sine=duration=0.6")
+    ffmpeg(*lavfi, "-c:v", "mpeg2video", *BT709, "-c:a", "mp2", "-ar", "48000", folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.mp4", "out.mkv"])
+def test_sound_that_repeats_a_time(tmp_path: Path, name: str) -> None:
+    source, before, seen = broadcast(tmp_path), b"", 0
+    data = bytearray(source.read_bytes())
+    for start in range(0, len(data), 188):
+        if int.from_bytes(data[start + 1 : start + 3]) & 0x5FFF == 0x4101:  # a packet of the sound begins
+            time = start + 13 + (1 + data[start + 4] if data[start + 3] & 0x20 else 0)
+            seen += 1
+            if seen == 4:
+                data[time : time + 5] = before
+            before = bytes(data[time : time + 5])
+    source.write_bytes(data)
+    convert(source, tmp_path / name, *QUICK)
+    assert packet_hashes(tmp_path / name, "a:0") == packet_hashes(source, "a:0")
+
+
+def test_cover_art_is_not_the_film(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, cover = tmp_path / "in.mp4", tmp_path / "cover.png"
     ffmpeg("-f", "lavfi", "-i", "color=red:size=300x300", "-frames:v", "1", cover)
     lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=24:duration=0.2")
@@ -160,3 +249,4 @@ def test_cover_art_is_not_the_film(tmp_path: Path) -> None:
     ffmpeg(*lavfi, "-i", cover, *disposition, "-pix_fmt:v:1", "yuv420p", source)
     convert(source, tmp_path / "out.mov")
     assert (video_stream(tmp_path / "out.mov")["width"], len(frame_times(tmp_path / "out.mov"))) == (80, 5)
+    assert "(png) is left out: one is converted" in capsys.readouterr().err

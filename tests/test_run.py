@@ -10,6 +10,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -170,6 +171,28 @@ def test_rotation_and_pixel_aspect_stay(tmp_path: Path, extension: str) -> None:
         (rotation,) = (each["rotation"] for each in after["side_data_list"] if "rotation" in each)
         assert rotation == video_stream(source)["side_data_list"][0]["rotation"]
         assert rotation in (90, -90)
+
+
+@pytest.mark.parametrize("extension", ["mov", "mp4"])
+@pytest.mark.parametrize("flip", ["hflip", "vflip"])
+def test_mirrored_video_stays_mirrored(tmp_path: Path, extension: str, flip: str) -> None:
+    source, target = tmp_path / "in.mov", tmp_path / f"out.{extension}"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x48:rate=24:duration=0.1")
+    ffmpeg(*lavfi, "-c:v", "libx264", "-pix_fmt", "yuv420p", *BT709, tmp_path / "plain.mov")
+    with av.open(str(tmp_path / "plain.mov")) as plain, av.open(str(source), "w") as mirrored:
+        stream = mirrored.add_stream_from_template(plain.streams.video[0])
+        matrix = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]
+        stream.set_display_matrix(matrix if flip == "hflip" else [65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30])
+        for packet in plain.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                mirrored.mux(packet)
+    convert(source, target, "-p", "prores-hq" if extension == "mov" else "hdr10")
+    before, after = (video_stream(each)["side_data_list"] for each in (source, target))
+    (wanted,), (found,) = (
+        [side["displaymatrix"] for side in each if "displaymatrix" in side] for each in (before, after)
+    )
+    assert found == wanted
 
 
 def turned(path: Path) -> Path:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 _FILE = "plan.json"
-_FORMAT = 2
+_FORMAT = 3
 _NOT_OF_THE_JOB = ("source", "target", "preset", "settings", "weights", "tune")
 _BUNDLED = Path(__file__).parent.parent / "network" / "hdrunet.safetensors"
 _ANEW = "Make a new plan: hdrunet-video INPUT OUTPUT --plan DIR -y"

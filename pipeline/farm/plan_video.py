@@ -44,6 +44,7 @@ def video_from_json(facts: dict[str, Any], path: Path) -> VideoInfo:
                 ChromaLocation(color["chroma_location"]),
             ),
             "pts": array("q", facts["pts"]),
+            "display_matrix": tuple(facts["display_matrix"]),
             "streams": tuple(StreamInfo(**stream) for stream in facts["streams"]),
         }
     )
