@@ -16,6 +16,7 @@ from .closed_pipes import outlived
 from .errors import HdrunetError, OutputError
 from .host import ask_for_huge_pages, keep_freed_memory, loading_torch
 from .interrupt import interruptible
+from .sequence import is_there
 
 if TYPE_CHECKING:
     from .job import Job
@@ -133,14 +134,7 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
 
 def _may_write(flags: argparse.Namespace, target: Path) -> bool:
     """Whether the output may be (over)written: -y and -n decide, else a person is asked."""
-    if "%" in target.name:
-        import re
-
-        pattern = re.sub(r"%0\d+d", "[0-9]*", target.name)
-        exists = target.parent.is_dir() and any(target.parent.glob(pattern))
-    else:
-        exists = target.exists() and not target.is_dir()
-    if not exists or flags.overwrite:
+    if not is_there(target) or target.is_dir() or flags.overwrite:
         return True
     if flags.skip_existing:
         if not flags.quiet and not flags.json:

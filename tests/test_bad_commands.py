@@ -86,9 +86,18 @@ def test_a_link_to_the_input_is_the_input(
     check_failure(["good.mp4", "link.mp4", "-y"], 2, "is the input itself", here, capsys)
 
 
-def test_an_output_that_exists_is_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "out.mov").write_text("precious")
-    check_failure(["good.mp4", "out.mov"], 73, "out.mov exists", here, capsys)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("out.mov", "out.mov"),
+        ("film [1] 100%.mov", "film [1] 100%.mov"),
+        ("take [2].%04d.mov", "take [2].%04d.mov"),
+        ("shot[1].%06d.exr", "shot[1].000003.exr"),
+    ],
+)
+def test_an_output_that_exists_is_kept(name: str, file: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / file).write_text("precious")
+    check_failure(["good.mp4", name], 73, f"{name} exists", here, capsys)
     before = contents(here)
-    assert main(["good.mp4", "out.mov", "-n", "--model", "identity"]) == 0
+    assert main(["good.mp4", name, "-n", "--model", "identity"]) == 0
     assert contents(here) == before

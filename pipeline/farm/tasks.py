@@ -14,6 +14,7 @@ from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageErro
 from ..host import loading_torch
 from ..progress import Progress
 from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, temporary_path, write_whole
+from ..sequence import is_there, wildcard
 from .plan_file import Document, Place, check, find, read_plan, restore
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _is_joined(document: Document, folder: Path, target: Path, overwrite: bool) 
         if known and _has_sha256(target, known):
             return True
         # A sequence appears frame by frame: what is there may be the part that a join has left.
-        if overwrite or known == "" or not _is_there(target):
+        if overwrite or known == "" or not is_there(target):
             return False
         if attempt and known:
             raise OutputError(f"{target} is not what was joined: somebody has changed it", "-y makes it again.")
@@ -182,11 +183,6 @@ def _has_sha256(path: Path, sha256: str) -> bool:
         return payload_sha256(path) == sha256
     except OSError:
         return False
-
-
-def _is_there(target: Path) -> bool:
-    pattern = re.sub(r"%0\d+d", "[0-9]*", target.name)
-    return target.exists() or ("%" in target.name and target.parent.is_dir() and any(target.parent.glob(pattern)))
 
 
 def all_receipts(document: Document, folder: Path) -> list[Receipt]:
@@ -239,12 +235,6 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
         record(None)
     warnings = assemble(plan, store, receipts, temporary_path(target.parent, target.name, target.suffix), record)
     store.sweep()
-    for left in target.parent.glob(f".{_escaped(target.name)}.*.part*"):
+    for left in target.parent.glob(f".{wildcard(target.name)}.*.part*"):
         delete(left)
     return warnings
-
-
-def _escaped(name: str) -> str:
-    from glob import escape
-
-    return escape(name) if "%" not in name else re.sub(r"%0\d+d", "[0-9]*", escape(name))

@@ -22,6 +22,17 @@ def test_a_result_that_exists_is_not_replaced_unasked(job: Path, local: Path, ca
     assert sha256(job / "out.mov") == sha256(local)
 
 
+def test_a_frame_that_exists_is_not_replaced_unasked(film: Path, tmp_path: Path) -> None:
+    target, frame = tmp_path / "o[1].%06d.exr", tmp_path / "o[1].000004.exr"
+    folder = plan(film, target, "--frames", ":6")
+    assert run("--plan", folder, "--segments", "0") == 0
+    frame.write_text("mine")
+    assert run("--plan", folder, "--join") == 73
+    assert frame.read_text() == "mine"
+    assert run("--plan", folder, "--join", "-y") == 0
+    assert frame.read_bytes().startswith(b"\x76\x2f\x31\x01")
+
+
 def test_neither_joining_nor_verifying_waits_for_torch(job: Path) -> None:
     for verb in ("--join", "--verify"):
         statement = f"from hdrunet_video.cli import main; assert main(['--plan', 'plan', '{verb}']) == 0"

@@ -1,0 +1,25 @@
+"""Names of sequences: one file a frame, with its number where the name says `%06d`. All else in a name is as it is."""
+
+from __future__ import annotations
+
+import re
+from glob import escape
+from pathlib import Path
+
+_NUMBERED = re.compile(r"(.*)%0([0-9]+)d(.*)", re.DOTALL)
+
+
+def is_numbered(name: str) -> bool:
+    """Whether the name has a place for a frame's number."""
+    return _NUMBERED.fullmatch(name) is not None
+
+
+def wildcard(name: str) -> str:
+    """The glob pattern of the files with this name, whatever their numbers."""
+    match = _NUMBERED.fullmatch(name)
+    return f"{escape(match[1])}[0-9]*{escape(match[3])}" if match else escape(name)
+
+
+def is_there(target: Path) -> bool:
+    """Whether a file of this name, or one of its frames, exists."""
+    return target.exists() or (is_numbered(target.name) and any(target.parent.glob(wildcard(target.name))))
