@@ -12,6 +12,7 @@ import numpy as np
 from .errors import PresetError, write_error
 from .frame import Frame
 from .receipts import sync
+from .sequence import numbered
 from .writer import WriterSpec
 
 BT2020_CHROMATICITIES = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
@@ -34,7 +35,7 @@ class ExrWriter:
 
     def write(self, frame: Frame) -> None:
         """Write one frame of float32 planes R, G, B."""
-        path = self._folder / (self._pattern % self._number)
+        path = self._folder / numbered(self._pattern, self._number)
         self._number += 1
         write_exr(path, frame, self._spec, self._white)
 

@@ -14,6 +14,13 @@ def is_numbered(name: str) -> bool:
     return _NUMBERED.fullmatch(name) is not None
 
 
+def numbered(name: str, number: int) -> str:
+    """The name of one frame's file: `shot.000007.exr` of `shot.%06d.exr` and 7."""
+    match = _NUMBERED.fullmatch(name)
+    assert match is not None
+    return f"{match[1]}{number:0{match[2]}}{match[3]}"
+
+
 def wildcard(name: str) -> str:
     """The glob pattern of the files with this name, whatever their numbers."""
     match = _NUMBERED.fullmatch(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hdrunet_video.presets import Preset, preset_names
 
 from .errors import OutputError, UsageError
 from .nvidia import is_nvenc
+from .sequence import is_numbered
 
 
 def check_target(target: Path, preset: Preset) -> None:
@@ -21,7 +21,7 @@ def check_target(target: Path, preset: Preset) -> None:
             f"preset {preset.name} writes {', '.join(preset.extensions)}, not {extension or target.name!r}",
             f"Presets: {', '.join(preset_names())}; see --list-presets.",
         )
-    if preset.segment_container == "exr" and not re.search(r"%0\d+d[^%]*$", target.name):
+    if preset.segment_container == "exr" and not is_numbered(target.name):
         raise UsageError(f"{target.name} needs a frame number", f"For example {target.stem}.%06d.exr")
     check_folder(target.parent)
     if target.is_dir():

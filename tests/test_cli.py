@@ -98,6 +98,31 @@ def test_many_inputs_with_a_preset(clip: Path, tmp_path: Path) -> None:
     assert (tmp_path / f"{clip.stem}.000001.exr").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [
+        ("100%.%06d.exr", "100%.000001.exr"),
+        ("50%d %s.%04d.exr", "50%d %s.0001.exr"),
+        ("%03d.%02d.exr", "%03d.01.exr"),
+        ("%06d of 100%.exr", "000001 of 100%.exr"),
+    ],
+)
+def test_frames_are_numbered_in_one_place_of_their_names(clip: Path, tmp_path: Path, name: str, second: str) -> None:
+    assert run(clip, tmp_path / name, "-q", "--frames", ":2") == 0
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert len(written) == 2
+    assert written[1] == second
+    # Of OpenEXR; ffprobe would take these names for patterns.
+    assert (tmp_path / second).read_bytes().startswith(b"\x76\x2f\x31\x01")
+
+
+def test_a_film_with_a_percent_sign_becomes_frames(clip: Path, tmp_path: Path) -> None:
+    film = tmp_path / "50% off.mp4"
+    film.write_bytes(clip.read_bytes())
+    assert run(film, "-o", tmp_path / "out", "-q", "-p", "exr", "--frames", ":1") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["50% off.000000.exr"]
+
+
 def test_two_inputs_of_one_name_are_refused(clip: Path, tmp_path: Path, capsys: Capture) -> None:
     twin = tmp_path / f"{clip.stem}.mkv"
     twin.write_bytes(clip.read_bytes())

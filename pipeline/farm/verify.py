@@ -12,6 +12,7 @@ from ..frame_hashes import frame_hashes
 from ..job import Plan
 from ..progress import Progress
 from ..receipts import Receipt, payload_sha256, read_receipt
+from ..sequence import numbered
 from .plan_file import Document, decided, find, read_plan
 from .tasks import Done, Request, joined_sha256
 
@@ -89,7 +90,7 @@ def _found(plan: Plan) -> Iterator[str]:
         return
     first = plan.start * plan.outputs_per_frame
     for number in range(first, first + len(plan.timeline.pts)):
-        path = plan.target.with_name(plan.target.name % number)
+        path = plan.target.with_name(numbered(plan.target.name, number))
         if not path.is_file():
             raise PlanError(f"{path} is missing", "Join again.")
         yield payload_sha256(path)

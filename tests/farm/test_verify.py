@@ -115,16 +115,16 @@ def test_something_that_is_no_film(joined: Path) -> None:
 
 
 def test_a_frame_of_a_sequence_is_missing_or_damaged(film: Path, tmp_path: Path, capsys: Capture) -> None:
-    target, folder = tmp_path / "o.%06d.exr", tmp_path / "plan"
+    target, folder = tmp_path / "100%.%06d.exr", tmp_path / "plan"
     assert run(film, target, "--plan", folder, *OPTIONS, "--frames", "3:11") == 0
     assert run("--plan", folder, "--segments", "all") == 0
     assert run("--plan", folder, "--join") == 0
     assert run("--plan", folder, "--verify") == 0
-    frame = tmp_path / "o.000009.exr"
+    frame = tmp_path / "100%.000009.exr"
     content = frame.read_bytes()
     frame.unlink()
     assert run("--plan", folder, "--verify") == 65
-    assert "o.000009.exr is missing" in capsys.readouterr().err
+    assert "100%.000009.exr is missing" in capsys.readouterr().err
     frame.write_bytes(content[:-1])
     assert run("--plan", folder, "--verify") == 65
     assert "coded frame 0 of segment 1" in capsys.readouterr().err
