@@ -15,6 +15,7 @@ from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader
 from .run import Report, run
+from .target import is_taken
 
 
 def convert(
@@ -30,7 +31,7 @@ def convert(
     Interrupted, it goes on when called again with the same arguments. Raises HdrunetError.
     """
     job = Job(Path(source), Path(target), **options)
-    if job.target.exists() and not overwrite:
+    if is_taken(job.target) and not overwrite:
         raise OutputError(f"{target} exists", "overwrite=True replaces it.")
     return run(make_plan(job), progress)
 

@@ -22,18 +22,21 @@ def assemble(
     store: SegmentStore,
     receipts: list[Receipt],
     temporary: Path,
-    before: Callable[[Path], None] = lambda _: None,
+    before: Callable[[Path | None], None],
 ) -> list[str]:
     """Join the segments as `temporary`, on the target's disk, and rename it: complete or not at all.
 
-    `before` is called with the complete file before it is renamed. Returns what a user should know of the result, in
-    sentences.
+    `before` is called with the complete file before it is renamed, or with None before the first frame of a sequence is
+    put in place. Returns what a user should know of the result, in sentences.
     """
     check_source_unchanged(plan)
     paths = [store.path(segment) for segment in plan.segments]
     if plan.is_sequence:
+        before(None)
+        # Segments that stay, as a farm's do, have frames of their own: to paint on one in place must not damage them.
+        ways = (_copy,) if store.stays else (os.link, _copy)
         for path in (file for folder in paths for file in sorted(folder.iterdir())):
-            _place(path, plan.target.with_name(path.name), store.folder)
+            _place(path, plan.target.with_name(path.name), store.folder, ways)
         return _doubts(plan, receipts)
     metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
     warnings = join(plan, paths, metadata, temporary)
@@ -68,12 +71,12 @@ def bad_frames(receipts: list[Receipt]) -> int:
     return sum(receipt.bad_frames for receipt in receipts)
 
 
-def _place(path: Path, target: Path, work: Path) -> None:
-    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there."""
-    for temporary, duplicate in (
-        (temporary_path(work, target.name), os.link),
-        (temporary_path(target.parent, target.name), _copy),  # where links cannot be, or not that far
-    ):
+def _place(path: Path, target: Path, work: Path, ways: tuple[Callable[[Path, Path], None], ...]) -> None:
+    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there.
+
+    ways: how it is duplicated; the last one where links cannot be, or not that far."""
+    for duplicate in ways:
+        temporary = temporary_path(work if duplicate is os.link else target.parent, target.name)
         try:
             duplicate(path, temporary)
             os.replace(temporary, target)

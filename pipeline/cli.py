@@ -16,7 +16,6 @@ from .closed_pipes import outlived
 from .errors import HdrunetError, OutputError
 from .host import ask_for_huge_pages, keep_freed_memory, loading_torch
 from .interrupt import interruptible
-from .sequence import is_there
 
 if TYPE_CHECKING:
     from .job import Job
@@ -100,19 +99,22 @@ def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
     for fields in jobs:
         try:
             _convert(flags, Job(**fields))
-        except HdrunetError as error:
+        except Exception as error:
             if len(jobs) == 1:
                 raise
             # One bad file must not cost the night: the others are still converted.
-            failed = messages.failed(flags, error)
-            code = code or failed
+            tell = messages.failed if isinstance(error, HdrunetError) else messages.bug
+            code = code or tell(flags, error)
     return code
 
 
 def _convert(flags: argparse.Namespace, job: Job) -> None:
+    from .job import make_plan
+    from .target import check_not_the_source
+
+    check_not_the_source(job.source, job.target)
     if not flags.dry_run and not _may_write(flags, job.target):
         return
-    from .job import make_plan
 
     plan = make_plan(job)
     with loading_torch():  # which takes longer than to say that a file is not there
@@ -134,7 +136,9 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
 
 def _may_write(flags: argparse.Namespace, target: Path) -> bool:
     """Whether the output may be (over)written: -y and -n decide, else a person is asked."""
-    if not is_there(target) or target.is_dir() or flags.overwrite:
+    from .target import is_taken
+
+    if flags.overwrite or not is_taken(target):
         return True
     if flags.skip_existing:
         if not flags.quiet and not flags.json:

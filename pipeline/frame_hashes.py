@@ -26,7 +26,8 @@ def frame_hashes(path: Path, preset: Preset) -> Iterator[str]:
     Raises PlanError where the file cannot be read.
     """
     if path.is_dir():
-        for part in sorted(path.iterdir()):
+        # A number may outgrow the digits that its name has for it.
+        for part in sorted(path.iterdir(), key=lambda file: (len(file.name), file.name)):
             yield hashlib.sha256(part.read_bytes()).hexdigest()
         return
     patch = _PATCHES.get(preset.static_metadata) if preset.transfer == "pq" else None

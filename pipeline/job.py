@@ -16,7 +16,7 @@ from .identity import Identification, PlanIdentity, weights_sha256
 from .nvidia import check_decoder, check_encoder, is_nvenc
 from .probe import VideoInfo, probe
 from .source_color import check_is_sdr, source_color
-from .target import check_not_the_source, check_target
+from .target import check_not_the_source, check_target, work_folder
 from .timeline import Segment, Timeline, cut, make_timeline
 
 Tile = str | tuple[int, int]
@@ -96,7 +96,7 @@ class Plan:
     @property
     def work(self) -> Path:
         """Folder of the segments, beside the result: on the same disk, so that nothing is copied twice."""
-        return self.target.with_name(f".{self.target.name}.work")
+        return work_folder(self.target)
 
     @property
     def is_sequence(self) -> bool:
@@ -219,10 +219,10 @@ def _frame_range(job: Job, count: int) -> tuple[int, int]:
     shown = f"{'' if first is None else first}:{'' if last is None else last}"
     if start < 0 or stop < 0:
         raise UsageError(f"--frames {shown} must not be negative", "Frames are counted from 0: --frames 0:48")
-    if start >= stop:
-        raise UsageError(f"--frames {shown} is empty", "The first frame comes first, the last is not included: 0:48")
     if start >= count:
         raise UsageError(
             f"--frames {shown} begins after the end of {job.source} ({count} frames)", f"--frames 0:{count}"
         )
+    if start >= stop:
+        raise UsageError(f"--frames {shown} is empty", "The first frame comes first, the last is not included: 0:48")
     return start, min(stop, count)

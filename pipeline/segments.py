@@ -16,6 +16,7 @@ from pathlib import Path
 from .errors import OutputError, RetryError, write_error
 from .job import Plan
 from .receipts import Receipt, delete, proved, sync, temporary_path, write_whole
+from .target import JOINING
 from .timeline import Segment
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -26,6 +27,8 @@ class SegmentStore:
 
     def __init__(self, plan: Plan, folder: Path | None = None) -> None:
         self._plan, self.folder = plan, folder or plan.work
+        self.stays = folder is not None
+        """Whether the segments are kept when the result is there."""
 
     def path(self, segment: Segment) -> Path:
         """The finished segment: a file, or a folder of one file a frame."""
@@ -38,6 +41,14 @@ class SegmentStore:
     def joined(self) -> Path:
         """A name for the result before it is put in place."""
         return temporary_path(self.folder, "joined", self._plan.target.suffix)
+
+    def joining(self, _: Path | None = None) -> None:
+        """Note that frames of a sequence are put in place from here on: see target.is_taken."""
+        if self._plan.is_sequence:
+            try:
+                (self.folder / JOINING).touch()
+            except OSError as error:
+                raise write_error(error, self.folder / JOINING) from None
 
     def _receipt_path(self, segment: Segment) -> Path:
         return self.folder / f"{segment.name}.json"
@@ -78,6 +89,7 @@ class SegmentStore:
     def remove(self) -> None:
         """Delete the work folder with everything that a run of this program leaves in it."""
         self.sweep()
+        (self.folder / JOINING).unlink(missing_ok=True)
         for left in self.folder.glob("seg_[0-9]*"):
             delete(left)
         self.leave()

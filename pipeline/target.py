@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,21 @@ from hdrunet_video.presets import Preset, preset_names
 
 from .errors import OutputError, UsageError
 from .nvidia import is_nvenc
-from .sequence import is_numbered
+from .sequence import is_numbered, is_there
+
+JOINING = "joining"
+"""In the work folder of a sequence: the frames that are in place are this program's, and not all there."""
+
+
+def work_folder(target: Path) -> Path:
+    """Where segments are until the result is there: hidden, beside it."""
+    return target.with_name(f".{target.name}.work")
+
+
+def is_taken(target: Path) -> bool:
+    """Whether something is there that is not to be replaced unasked: not the frames that a run has put in place before
+    it was stopped."""
+    return is_there(target) and not target.is_dir() and not os.path.exists(work_folder(target) / JOINING)
 
 
 def check_target(target: Path, preset: Preset) -> None:
@@ -22,7 +37,8 @@ def check_target(target: Path, preset: Preset) -> None:
             f"Presets: {', '.join(preset_names())}; see --list-presets.",
         )
     if preset.segment_container == "exr" and not is_numbered(target.name):
-        raise UsageError(f"{target.name} needs a frame number", f"For example {target.stem}.%06d.exr")
+        stem = re.sub(r"[._-]*(%\d*d|#+)$", "", target.stem)
+        raise UsageError(f"{target.name} needs a frame number", f"For example {stem}.%06d.exr")
     check_folder(target.parent)
     if target.is_dir():
         raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")

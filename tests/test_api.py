@@ -34,6 +34,16 @@ def test_convert_does_not_overwrite_unless_told(clip: Path, tmp_path: Path) -> N
     assert len(frame_times(target)) == 10
 
 
+def test_convert_does_not_overwrite_frames_unless_told(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.%06d.exr"
+    (tmp_path / "out.000001.exr").write_text("precious")
+    with pytest.raises(OutputError, match="exists"):
+        hdrunet_video.convert(clip, target, model="identity", frames=(0, 2))
+    assert (tmp_path / "out.000001.exr").read_text() == "precious"
+    hdrunet_video.convert(clip, target, model="identity", frames=(0, 2), overwrite=True)
+    assert (tmp_path / "out.000001.exr").read_bytes().startswith(b"\x76\x2f\x31\x01")
+
+
 def test_errors_are_ours(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         hdrunet_video.convert(tmp_path / "none.mp4", tmp_path / "out.mov", model="identity")

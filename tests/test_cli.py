@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hdrunet_video import assemble
 from hdrunet_video.cli import main
 from tests.conftest import ffmpeg
 from tests.media import BT709, frame_times, sha256, video_stream
@@ -148,24 +150,64 @@ def test_existing_outputs(clip: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run(clip, tmp_path / "out.%06d.exr", "-q", "--frames", ":2") == 73
 
 
+class Terminal:
+    """A person who gives one answer."""
+
+    def __init__(self, answer: str) -> None:
+        self._answer = answer
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        return self._answer
+
+
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("yes\n", 0), ("n\n", 73), ("\n", 73), ("", 73)])
 def test_a_person_is_asked(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, answer: str, code: int
 ) -> None:
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-        def readline(self) -> str:
-            return answer
-
     target = tmp_path / "out.mov"
     target.write_text("precious")
-    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
     monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
     assert run(clip, target, "-q") == code
     assert "Overwrite? [y/N]" in capsys.readouterr().err
     assert (target.read_bytes() == b"precious") == (code != 0)
+
+
+def test_a_yes_reaches_the_join(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, plan = tmp_path / "out.mov", ("--plan", tmp_path / "plan")
+    target.write_text("precious")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", Terminal("y\n"))
+        patch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
+        assert run(clip, target, *plan, "-q") == 0
+    for verb in (("--segments", "all"), ("--join",)):
+        assert main([*map(str, plan), *verb, "-q"]) == 0
+    assert len(frame_times(target)) == 10
+
+
+@pytest.mark.parametrize("flags", [(), ("-n",)])
+def test_frames_that_a_stopped_run_has_left_are_no_output_that_exists(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    target = tmp_path / "out.%06d.exr"
+    place, placed = assemble._place, []
+
+    def stopped_at_the_third(path: Path, *arguments: Any) -> None:
+        if len(placed) == 2:
+            raise KeyboardInterrupt
+        placed.append(path)
+        place(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(assemble, "_place", stopped_at_the_third)
+        assert run(clip, target, "-q") == 130
+    assert len(list(tmp_path.glob("*.exr"))) == 2
+    assert run(clip, target, "-q", *flags) == 0
+    assert len(list(tmp_path.iterdir())) == 10
+    assert run(clip, target, "-q") == 73
 
 
 def test_an_old_result_stays_until_the_new_one_is_whole(
@@ -188,8 +230,9 @@ def test_the_source_is_never_written(clip: Path, tmp_path: Path, capsys: Capture
     link.symlink_to(source)
     twin.hardlink_to(source)
     for target in (source, link, twin):
-        assert run(source, target, "-y") == 2
-        assert "is the input itself" in capsys.readouterr().err
+        for flags in (("-y",), (), ("-n",)):
+            assert run(source, target, *flags) == 2
+            assert "is the input itself" in capsys.readouterr().err
     assert sha256(source) == sha256(clip)
 
 
@@ -217,3 +260,26 @@ def test_presets_are_listed_and_shown(capsys: Capture) -> None:
     assert 'codec = "libx265"' in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("hdrunet-video ")
+
+
+def test_a_bug_in_one_film_does_not_cost_the_others(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    join = assemble.join
+
+    def broken(plan: Any, *arguments: Any) -> list[str]:
+        if plan.info.path == clip:
+            raise ZeroDivisionError("ours")
+        return join(plan, *arguments)
+
+    monkeypatch.setattr(assemble, "join", broken)
+    assert run(clip, other, "-o", tmp_path / "out", "-q") == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert (tmp_path / "out" / "other.mov").exists()
+
+
+def test_frames_after_the_end(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(clip, tmp_path / "out.mov", "--frames", "10:") == 2
+    assert "--frames 10: begins after the end" in capsys.readouterr().err

@@ -44,16 +44,16 @@ class Place:
     """Empty for the bundled ones, or where the model has none."""
 
 
-def write_plan(plan: Plan, folder: Path, overwrite: bool) -> Document:
+def write_plan(plan: Plan, folder: Path, overwrite: bool, replace: bool) -> Document:
     """Write the plan into `folder`, or find the same there. Raises OutputError, RetryError.
 
-    overwrite: another plan in `folder`, and later the target, may be replaced.
+    overwrite: another plan in `folder`, and later the target, may be replaced; replace: the target alone.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}", "Choose another --plan.") from None
-    document = _document(plan, folder, overwrite)
+    document = _document(plan, folder, overwrite or replace)
     try:
         there: Document | None = read_plan(folder)
     except (PlanError, RetryError):

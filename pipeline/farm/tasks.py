@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -170,12 +172,27 @@ def _is_joined(document: Document, folder: Path, target: Path, overwrite: bool) 
         known = joined_sha256(document, folder)
         if known and _has_sha256(target, known):
             return True
-        # A sequence appears frame by frame: what is there may be the part that a join has left.
-        if overwrite or known == "" or not is_there(target):
+        if overwrite or not is_there(target):
             return False
+        if known == "":
+            return _holds_frames(document, folder, target)
         if attempt and known:
             raise OutputError(f"{target} is not what was joined: somebody has changed it", "-y makes it again.")
     raise OutputError(f"{target} exists", "-y overwrites it.")
+
+
+def _holds_frames(document: Document, folder: Path, target: Path) -> bool:
+    """Whether all frames of a sequence are in place, which appears frame by frame: an earlier join may have been
+    stopped. Raises OutputError where one is not what a join puts there."""
+    placed = 0
+    for segment in document["segments"]:
+        for frame in (folder / segment["file"]).glob("*"):
+            path = target.with_name(frame.name)
+            if os.path.exists(path):
+                if not filecmp.cmp(frame, path, shallow=False):
+                    raise OutputError(f"{path} is not what was joined: somebody has changed it", "-y makes it again.")
+                placed += 1
+    return placed == sum(segment["frames"] for segment in document["segments"])
 
 
 def _has_sha256(path: Path, sha256: str) -> bool:
@@ -231,8 +248,6 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
         except OSError as error:
             raise write_error(error, request.folder / _JOINED) from None
 
-    if plan.is_sequence:
-        record(None)
     warnings = assemble(plan, store, receipts, temporary_path(target.parent, target.name, target.suffix), record)
     store.sweep()
     for left in target.parent.glob(f".{wildcard(target.name)}.*.part*"):

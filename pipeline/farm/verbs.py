@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import options
 from ..progress import Progress
+from ..sequence import is_there
 from .plan_file import Document, find, write_plan
 from .tasks import Done, Request, do_segments, join_plan
 
@@ -50,7 +51,8 @@ def _plan(flags: argparse.Namespace, progress: Progress) -> tuple[Document, Path
     (fields,) = options.jobs(flags)
     job = Job(**fields)
     plan, folder = make_plan(job), _folder(flags, job.target)
-    document = write_plan(plan, folder, flags.overwrite)
+    # What is there has been asked about: -y, or a person's yes.
+    document = write_plan(plan, folder, flags.overwrite, is_there(job.target))
     count = len(plan.segments)
     lines = [f"{job.source.name}: {line}" for line in plan.assumptions]
     lines.append(f"{folder}: segments 0 to {count - 1}, {len(plan.timeline.pts)} frames")

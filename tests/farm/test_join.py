@@ -33,6 +33,28 @@ def test_a_frame_that_exists_is_not_replaced_unasked(film: Path, tmp_path: Path)
     assert frame.read_bytes().startswith(b"\x76\x2f\x31\x01")
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_frame_that_somebody_has_changed_is_not_replaced_unasked(
+    film: Path, tmp_path: Path, capsys: Capture, elsewhere: bool
+) -> None:
+    folder = plan(film, tmp_path / "o.%06d.exr", "--frames", ":6")
+    assert run("--plan", folder, "--segments", "0") == 0
+    assert run("--plan", folder, "--join") == 0
+    place = tmp_path / "elsewhere" if elsewhere else tmp_path
+    place.mkdir(exist_ok=True)
+    command = (film, place / "o.%06d.exr", "--plan", folder, "--join")
+    painted, whole = place / "o.000004.exr", (tmp_path / "o.000004.exr").read_bytes()
+    painted.write_bytes(b"painted")  # in place, which is no reason to do the segment again
+    assert run(*command) == 73
+    assert "o.000004.exr is not what was joined: somebody has changed it" in capsys.readouterr().err
+    assert painted.read_bytes() == b"painted"
+    assert run(*command, "-y") == 0
+    assert painted.read_bytes() == whole
+    painted.unlink()  # as if the join had been stopped
+    assert run(*command) == 0
+    assert painted.read_bytes() == whole
+
+
 def test_neither_joining_nor_verifying_waits_for_torch(job: Path) -> None:
     for verb in ("--join", "--verify"):
         statement = f"from hdrunet_video.cli import main; assert main(['--plan', 'plan', '{verb}']) == 0"

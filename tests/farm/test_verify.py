@@ -114,6 +114,14 @@ def test_something_that_is_no_film(joined: Path) -> None:
     assert run("--plan", joined / "plan", "--verify") == 65
 
 
+def test_numbers_that_outgrow_their_digits(film: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "plan"
+    assert run(film, tmp_path / "o.%01d.exr", "--plan", folder, *OPTIONS, "--frames", "6:14") == 0
+    assert run("--plan", folder, "--segments", "all") == 0
+    assert run("--plan", folder, "--join") == 0
+    assert run("--plan", folder, "--verify") == 0
+
+
 def test_a_frame_of_a_sequence_is_missing_or_damaged(film: Path, tmp_path: Path, capsys: Capture) -> None:
     target, folder = tmp_path / "100%.%06d.exr", tmp_path / "plan"
     assert run(film, target, "--plan", folder, *OPTIONS, "--frames", "3:11") == 0
