@@ -86,7 +86,7 @@ def test_every_preset_is_installed() -> None:
 
 # From the bottom up: a module may import those in lines above it, and those beside it in its own line.
 LAYERS = [
-    "errors receipts interrupt host cgroup command processor setting threads device tried",
+    "errors receipts interrupt host cgroup command processor sequence setting threads device tried",
     "color.spec",
     "color.*",
     "frame",
