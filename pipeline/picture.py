@@ -25,6 +25,7 @@ _CHANNELS = {
     "rgb48be": (3, "rgb"),
     "rgba64le": (4, "rgb"),
     "rgba64be": (4, "rgb"),
+    "ya8": (2, "y"),
 }
 
 
@@ -40,7 +41,8 @@ def component_planes(picture: VideoFrame, format: PixelFormat) -> tuple[Tensor, 
     if name in _CHANNELS:
         count, order = _CHANNELS[name]
         packed = _plane(picture.planes[0], picture.width * count, format, name).reshape(picture.height, -1, count)
-        return tuple(packed[:, :, order.index(channel)] for channel in "rgb")
+        channels = "y" if format.model == "gray" else "rgb"
+        return tuple(packed[:, :, order.index(channel)] for channel in channels)
     if name in ("yuyv422", "uyvy422"):
         columns = shapes[1][1] * 4
         packed = _plane(picture.planes[0], columns, format, name)

@@ -94,7 +94,7 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
         stream = video_stream(container, path, frame_threads=False)
         first = _first_frame(container, stream, path)
     format = pixel_format(first.format.name)
-    if format is None:
+    if format is None or format.depth > 16:  # floats are only written
         raise InputError(
             f"{path} has pixel format {first.format.name}, which is not supported",
             "Convert it to yuv420p, yuv422p, yuv444p or gbrp first; `hdrunet-video --help` lists the formats.",

@@ -83,6 +83,14 @@ def one_bit(path: Path) -> None:
     ffmpeg(*SOURCE, "-c:v", "rawvideo", "-pix_fmt", "rgb565le", path)
 
 
+def gray_and_alpha_of_16_bits(path: Path) -> None:
+    ffmpeg(*SOURCE, "-c:v", "png", "-pix_fmt", "ya16be", path)
+
+
+def floats(path: Path) -> None:
+    ffmpeg(*SOURCE, "-c:v", "exr", "-pix_fmt", "gbrpf32le", path)
+
+
 def two_sizes(path: Path) -> None:
     for size in ("64x48", "96x64"):
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=size={size}:duration=0.2", "-c:v", "libx264", "-f", "h264", size)
@@ -117,6 +125,8 @@ SOURCES: list[tuple[str, Maker, str]] = [
     ("in.mp4", tagged_hdr, "already HDR"),
     ("in.mkv", ten_bits, "10 bits"),
     ("in.nut", one_bit, "rgb565le"),
+    ("in.mov", gray_and_alpha_of_16_bits, "ya16be, which is not supported"),
+    ("in.mkv", floats, "gbrpf32le, which is not supported"),
     ("in.264", two_sizes, "changes from 64x48 to 96x64"),
     ("in.mp4", Path.mkdir, "is a folder"),
     ("in.mp4", fifo, "not a regular file"),
