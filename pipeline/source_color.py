@@ -92,7 +92,6 @@ _PRIMARIES_MATRIX = {
     Primaries.SMPTE240M: Matrix.SMPTE240M,
     Primaries.BT2020: Matrix.BT2020_NCL,
 }
-_READABLE_PRIMARIES = frozenset({*_PRIMARIES_MATRIX, Primaries.DISPLAY_P3})
 _CENTERED = frozenset({"mjpeg", "mpeg1video", "gif"})
 
 
@@ -133,18 +132,25 @@ def source_color(
     if info.format.model == "yuv":
         return _ycbcr_color(info, matrix, primaries, range, chroma_location)
     # FFmpeg's gray is full range unless tagged, like RGB.
+    known = _primaries(info, primaries)
     spec = ColorSpec(
         Matrix.RGB if info.format.model == "rgb" else Matrix.BT709,
-        PRIMARIES.get(primaries) or _first_readable(info.color.primaries, Primaries.BT709),
+        Primaries.BT709 if known is Primaries.UNSPECIFIED else known,
         Transfer.BT709,
-        RANGES.get(range) or _first_readable(info.color.range, Range.FULL),
+        RANGES.get(range) or info.color.range or Range.FULL,
     )
     return spec, []
 
 
-def _first_readable[T](tag: T, default: T) -> T:
-    readable = tag in _READABLE_PRIMARIES if isinstance(tag, Primaries) else getattr(tag, "value", 0) != 0
-    return tag if readable else default
+def _primaries(info: Source, given: str) -> Primaries:
+    """What was given, else what is tagged, which may be nothing. Raises InputError for what is no source's."""
+    primaries = PRIMARIES.get(given, info.color.primaries)
+    if primaries is Primaries.XYZ:
+        raise InputError(
+            f"{info.path} has primaries {primaries.value} ({primaries.name}), which are not supported",
+            "If the tag is wrong, say which they are: --primaries bt709",
+        )
+    return primaries
 
 
 def _ycbcr_color(
@@ -154,7 +160,7 @@ def _ycbcr_color(
     tags = replace(
         info.color,
         matrix=MATRICES.get(matrix, info.color.matrix),
-        primaries=PRIMARIES.get(primaries, info.color.primaries),
+        primaries=_primaries(info, primaries),
         range=RANGES.get(range, info.color.range),
         chroma_location=CHROMA_LOCATIONS.get(chroma_location, info.color.chroma_location),
     )
@@ -169,7 +175,7 @@ def _ycbcr_color(
             f"{info.path} has matrix {tags.matrix.value} ({tags.matrix.name}), which is not supported",
             "If the tag is wrong, say which it is: --matrix bt709",
         )
-    if tags.primaries not in _READABLE_PRIMARIES:
+    if tags.primaries is Primaries.UNSPECIFIED:
         tags = replace(tags, primaries=_MATRIX_PRIMARIES[tags.matrix])
         assumed.append(f"primaries {tags.primaries.name}: not tagged, assumed from the matrix")
     if tags.range is Range.UNSPECIFIED:

@@ -75,6 +75,10 @@ def tagged_hdr(path: Path) -> None:
     ffmpeg(*SOURCE, *X264, "-color_trc", "smpte2084", path)
 
 
+def tagged_xyz(path: Path) -> None:
+    ffmpeg(*SOURCE, *X264, "-color_primaries", "smpte428", path)
+
+
 def ten_bits(path: Path) -> None:
     ffmpeg(*SOURCE, "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", path)
 
@@ -123,6 +127,7 @@ SOURCES: list[tuple[str, Maker, str]] = [
     ("in.y4m", y4m_bomb, "in.y4m"),
     ("in.mov", png_bomb, "in.mov"),
     ("in.mp4", tagged_hdr, "already HDR"),
+    ("in.mp4", tagged_xyz, "primaries 10 (XYZ), which are not supported"),
     ("in.mkv", ten_bits, "10 bits"),
     ("in.nut", one_bit, "rgb565le"),
     ("in.mov", gray_and_alpha_of_16_bits, "ya16be, which is not supported"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hdrunet_video.color.primaries import to_bt2020
 from hdrunet_video.color.spec import ChromaLocation, ColorSpec, Matrix, Primaries, Range, Transfer, pixel_format
 from hdrunet_video.errors import InputError
 from hdrunet_video.probe import VideoInfo, probe
@@ -130,6 +131,27 @@ def test_a_matrix_that_is_not_supported_is_refused_and_can_be_overridden(tagged:
         source_color(info)
     assert "--matrix" in caught.value.hint
     assert source_color(info, matrix="bt709")[0].matrix is Matrix.BT709
+
+
+READABLE = [each for each in Primaries if each not in (Primaries.UNSPECIFIED, Primaries.XYZ)]
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "gbrp", "gray"])
+@pytest.mark.parametrize("primaries", READABLE)
+def test_tagged_primaries_are_believed(tagged: VideoInfo, name: str, primaries: Primaries) -> None:
+    color, assumed = source_color(replace(with_format(tagged, name), color=replace(tagged.color, primaries=primaries)))
+    assert color.primaries is primaries
+    assert assumed == []
+    assert to_bt2020(primaries).shape == (3, 3)
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "gbrp"])
+def test_xyz_is_refused_and_can_be_overridden(tagged: VideoInfo, name: str) -> None:
+    info = replace(with_format(tagged, name), color=replace(tagged.color, primaries=Primaries.XYZ))
+    with pytest.raises(InputError, match=r"primaries 10 \(XYZ\)") as caught:
+        source_color(info)
+    assert "--primaries" in caught.value.hint
+    assert source_color(info, primaries="bt709")[0].primaries is Primaries.BT709
 
 
 @pytest.mark.parametrize("transfer", [Transfer.BT709, Transfer.UNSPECIFIED, Transfer.SRGB, Transfer.SMPTE170M])

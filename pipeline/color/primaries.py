@@ -17,6 +17,7 @@ Matrix3 = npt.NDArray[np.float64]
 
 _D65 = (0.3127, 0.3290)
 _C = (0.310, 0.316)
+_DCI = (0.314, 0.351)
 _SMPTE_C = ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65)
 
 CHROMATICITIES: dict[Primaries, tuple[tuple[float, float], ...]] = {
@@ -27,6 +28,7 @@ CHROMATICITIES: dict[Primaries, tuple[tuple[float, float], ...]] = {
     Primaries.SMPTE240M: _SMPTE_C,
     Primaries.FILM: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049), _C),
     Primaries.BT2020: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), _D65),
+    Primaries.DCI_P3: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _DCI),
     Primaries.DISPLAY_P3: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
     Primaries.EBU3213: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
@@ -60,7 +62,7 @@ def _rgb_to_xyz(primaries: Primaries) -> Matrix3:
 def to_bt2020(primaries: Primaries) -> Matrix3:
     """Linear R, G, B of `primaries` to linear BT.2020 R, G, B: (3, 3) float64, read-only. Grey stays grey.
 
-    D65 sources are not adapted; the two with illuminant C are, after Bradford. Raises ValueError for
+    D65 sources are not adapted; those with illuminant C or the white of DCI are, after Bradford. Raises ValueError for
     primaries that are not in CHROMATICITIES.
     """
     if primaries not in CHROMATICITIES:

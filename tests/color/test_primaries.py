@@ -34,7 +34,7 @@ def test_matrices_to_bt709_follow(vectors: dict[str, Any]) -> None:
         np.testing.assert_allclose(from_bt2020 @ to_bt2020(primaries), expected[name], rtol=0, atol=1e-9)
 
 
-# Made with colour-science 0.4.7: normalised_primary_matrix and, for illuminant C,
+# Made with colour-science 0.4.7: normalised_primary_matrix and, for other whites than D65,
 # matrix_chromatic_adaptation_VonKries with Bradford.
 @pytest.mark.parametrize(
     ("primaries", "expected"),
@@ -61,6 +61,14 @@ def test_matrices_to_bt709_follow(vectors: dict[str, Any]) -> None:
                 [0.6495566958741417, 0.29545104576800035, 0.0549922583578577],
                 [0.08865517279450928, 0.8698992991368205, 0.04144552806866996],
                 [0.01692746563743332, 0.08171219149345871, 0.901360342869108],
+            ],
+        ),
+        (
+            Primaries.DCI_P3,
+            [
+                [0.7117832306885635, 0.24366031693026813, 0.044556452381167885],
+                [0.04161516364649374, 0.9498416296589851, 0.00854320669452109],
+                [-0.0008447283635059965, 0.019109507175969192, 0.9817352211875368],
             ],
         ),
         (Primaries.BT2020, np.eye(3)),

@@ -104,6 +104,14 @@ def test_a_property_is_the_argument_of_its_name(props: dict[str, int], options: 
         assert same(planes(reconstruct(lying, **options).get_frame(3)), planes(told))
 
 
+def test_primaries_that_no_argument_names_are_believed() -> None:
+    """Red of the rarer primaries, and that of BT.2020 that it is; see test_primaries.py of the colours."""
+    red = blank(vs.RGBS, color=[1.0, 0, 0])
+    for primaries, expected in ((8, 0.8280657516735249), (11, 0.7117832306885635), (22, 0.6495566958741417)):
+        frame = reconstruct(red.std.SetFrameProps(_Primaries=primaries), output="linear").get_frame(0)
+        assert math.isclose(float(np.asarray(frame[0]).max()), expected, rel_tol=1e-4)
+
+
 def test_untagged_frames_go_by_their_height() -> None:
     for height, matrix in ((480, "smpte170m"), (576, "bt470bg"), (578, "bt709")):
         clip = noise(vs.YUV444P8, 8, height, 1)
@@ -157,6 +165,7 @@ def test_hdr_is_refused_unless_vouched_for(props: dict[str, Any], says: str) -> 
             {"_Matrix": 10},
             "it has matrix 10 (BT2020_CL), which is not supported. If the tag is wrong, say which it is:",
         ),
+        ({"_Primaries": 10}, "it has primaries 10 (XYZ), which are not supported. If the tag is wrong, say which they"),
     ],
 )
 def test_other_frames_that_cannot_be_taken(props: dict[str, int], says: str) -> None:
