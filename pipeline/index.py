@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import av.error
 from av.container import InputContainer
@@ -27,6 +27,10 @@ class Index:
     packets: int = 0
     exact: bool = True
     """False where packets do not tell which frames are shown, and when."""
+    untimed: bool = False
+    """True where the times of packets are missing, or FFmpeg has made them up."""
+    positions: array[int] = field(default_factory=lambda: array("q"))
+    """Where in the file each frame lies, for those that are not found by their times; else empty."""
     synthetic: bool = False
     """True where the file has no times: frames are counted."""
     corrupt: int = 0
@@ -39,6 +43,8 @@ def index_packets(container: InputContainer, stream: VideoStream) -> Index:
     # VP8 stores frames that are never shown, and a transport stream may carry each field as its own packet.
     fields = stream.codec_context.field_order in INTERLACED and "mov" not in container.format.name
     index.exact = stream.codec_context.name != "vp8" and not fields
+    # AVI says when a packet is due, not when its picture is shown: FFmpeg counts H.264 in coding order.
+    decoding_order = "avi" in container.format.name
     for packet in _demuxed(container, index):
         when = packet.pts if packet.pts is not None else packet.dts
         if when is not None and packet.time_base:
@@ -48,8 +54,8 @@ def index_packets(container: InputContainer, stream: VideoStream) -> Index:
             continue
         index.packets += 1
         index.corrupt += packet.is_corrupt
-        if packet.pts is None:
-            index.exact = False
+        if packet.pts is None or (decoding_order and packet.pts != packet.dts):
+            index.exact, index.untimed = False, True
         elif not packet.is_discard:
             index.pts.append(packet.pts)
             index.end_pts = max(index.end_pts, packet.pts + (packet.duration or 0))
@@ -69,20 +75,46 @@ def _demuxed(container: InputContainer, index: Index) -> Iterator[Packet[Stream]
 
 def index_frames(container: InputContainer, stream: VideoStream, packets: Index) -> Index:
     """The index of streams whose packets do not tell it: decode everything and look at the frames."""
-    times: list[int | None] = []
-    try:
-        for packet in container.demux(stream):
-            try:
-                times.extend(frame.pts for frame in packet.decode())
-            except av.error.FFmpegError:
-                packets.corrupt += 1
-    except av.error.FFmpegError:
-        packets.corrupt += 1
-    known = [time for time in times if time is not None]
     index = Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
+    by_packet = packets.untimed
+    times = _times_by_packet(container, stream, index) if by_packet else [*_decoded(container.demux(stream), index)]
+    known = [time for time in times if time is not None]
     if len(known) == len(times) and sorted(set(known)) == known:
         index.pts = array("q", known)
     else:
         index.pts = array("q", range(len(times)))
-        index.synthetic = True
+        index.synthetic, index.positions = True, array("q")
     return index
+
+
+def _times_by_packet(container: InputContainer, stream: VideoStream, index: Index) -> Sequence[int | None]:
+    """When each frame is shown, from the packet that it was decoded from; `index` is told where that lies."""
+    seen: list[tuple[int | None, int | None, int | None]] = []
+
+    def numbered() -> Iterator[Packet[VideoStream]]:
+        for packet in container.demux(stream):
+            seen.append((packet.pts, packet.dts, packet.pos))
+            packet.pts = len(seen) - 1  # decoders hand it on to the picture
+            yield packet
+
+    shown = [number for number in _decoded(numbered(), index) if number is not None]
+    positions = [position for position in (seen[number][2] for number in shown) if position is not None]
+    if len(set(positions)) == len(shown):
+        index.positions = array("q", positions)
+    if "avi" in container.format.name:
+        # The slot of a packet is a frame's time; a frame that was dropped leaves its slot empty.
+        index.end_pts = 0
+        return sorted(slot for slot in (seen[number][1] for number in shown) if slot is not None)
+    return [seen[number][0] for number in shown]
+
+
+def _decoded(packets: Iterator[Packet[VideoStream]], index: Index) -> Iterator[int | None]:
+    """Times of all frames that can be decoded, in the order in which they are shown."""
+    try:
+        for packet in packets:
+            try:
+                yield from (frame.pts for frame in packet.decode())
+            except av.error.FFmpegError:
+                index.corrupt += 1
+    except av.error.FFmpegError:
+        index.corrupt += 1

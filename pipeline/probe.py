@@ -61,6 +61,8 @@ class VideoInfo:
     time_base: Fraction
     pts: array[int]
     """Presentation time of every frame that is shown, ascending, in `time_base`."""
+    positions: array[int]
+    """Byte of the file at which each frame's packet lies, where pictures are known by that; else empty."""
     end_pts: int
     """When the last frame ends, in `time_base`."""
     seekable: bool
@@ -154,6 +156,7 @@ def _describe(
         frame_rate=rate,
         time_base=time_base,
         pts=index.pts,
+        positions=index.positions,
         end_pts=index.end_pts,
         seekable=not index.synthetic,
         interlaced=bool(first.interlaced_frame) or context.field_order in INTERLACED,

@@ -49,6 +49,12 @@ class Reader:
     bad_frames: set[int] = field(default_factory=set, init=False)
     """Numbers of the frames so far that were damaged or missing."""
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
+    _times: dict[int | None, int] = field(default_factory=dict, init=False)
+    """Position in the file -> time of the frame that lies there; empty where pictures have their times."""
+
+    def __post_init__(self) -> None:
+        if self.info.positions:
+            self._times = dict(zip(self.info.positions, self.info.pts, strict=True))
 
     def __enter__(self) -> Reader:
         return self
@@ -152,7 +158,10 @@ class Reader:
     def _demuxed(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
         """Packets up to the end of the file, or up to where it breaks off: _pictures says what is missing."""
         try:
-            yield from container.demux(stream)
+            for packet in container.demux(stream):
+                if self._times:
+                    packet.pts = packet.pos  # the decoder hands it on to the picture
+                yield packet
         except OSError as error:
             raise InputError(f"{self.info.path} cannot be read on: {error.strerror}", "Check the disk.") from None
         except av.error.FFmpegError:
@@ -160,12 +169,17 @@ class Reader:
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         try:
-            return [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
+            pictures = [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
         except MemoryError:
             raise RetryError(f"no memory is left to decode {self.info.path}", "Close other programs.") from None
         except av.error.FFmpegError:
             # Decoders differ in what they call a broken picture (png: ExternalError); _pictures says which is missing.
             return []
+        if self._times:
+            pictures = [picture for picture in pictures if picture.pts in self._times]
+            for picture in pictures:
+                picture.pts = self._times[picture.pts]
+        return pictures
 
     def _index_of(self, pts: int) -> int | None:
         found = bisect_left(self.info.pts, pts)

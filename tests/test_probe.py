@@ -46,6 +46,20 @@ def test_times_are_those_of_ffprobe(name: str, arguments: tuple[str, ...], tmp_p
     assert len(found) >= 9
 
 
+@pytest.mark.parametrize("codec", [X264, (*X264, "-bf", "0"), ("-c:v", "mpeg4", "-bf", "2")])
+def test_avi_is_timed_by_its_slots(codec: tuple[str, ...], tmp_path: Path) -> None:
+    """It stores no presentation times; those of FFmpeg begin with 1, and follow each other in coding order."""
+    path = tmp_path / "film.avi"
+    ffmpeg(*SOURCE, *codec, path)
+    assert times(probe(path)) == [Fraction(number, 24) for number in range(12)]
+
+
+def test_a_dropped_frame_of_avi_leaves_its_slot_empty(tmp_path: Path) -> None:
+    path = tmp_path / "film.avi"
+    ffmpeg(*SOURCE, *X264, "-bf", "0", *GAPS, path)
+    assert times(probe(path)) == [Fraction(number, 24) for number in (0, 1, 2, 5, 6, 7, 8, 10, 11)]
+
+
 def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     ffmpeg(*SOURCE, *X264, whole)

@@ -130,6 +130,8 @@ FILMS: dict[str, tuple[str, ...]] = {
     "hidden.webm": ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "8", "-g", "6"),
     "hidden9.webm": ("-c:v", "libvpx-vp9", "-auto-alt-ref", "1", "-lag-in-frames", "8", "-g", "6"),
     "program.mpg": ("-c:v", "mpeg2video", "-bf", "2", "-g", "5", "-r", "25"),
+    "b-frames.avi": (*X264, "-g", "5"),
+    "open-gop.avi": (*X264, "-x264-params", "open-gop=1:keyint=6:scenecut=0:b-adapt=0"),
     "packed.avi": ("-c:v", "mpeg4", "-bf", "2", "-g", "5"),
     "loop.gif": (),
     "flash.flv": ("-c:v", "flv1", "-g", "5"),

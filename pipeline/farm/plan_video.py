@@ -23,6 +23,7 @@ def video_as_json(info: VideoInfo) -> dict[str, Any]:
         "format": asdict(info.format),
         "color": {name: int(value) for name, value in asdict(info.color).items()},
         "pts": list(info.pts),
+        "positions": list(info.positions),
         "streams": [asdict(stream) for stream in info.streams],
     }
 
@@ -45,6 +46,7 @@ def video_from_json(facts: dict[str, Any], path: Path) -> VideoInfo:
             ),
             "pts": array("q", facts["pts"]),
             "display_matrix": tuple(facts["display_matrix"]),
+            "positions": array("q", facts["positions"]),
             "streams": tuple(StreamInfo(**stream) for stream in facts["streams"]),
         }
     )
