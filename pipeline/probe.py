@@ -215,7 +215,8 @@ def _damage(path: Path, container: InputContainer, stream: VideoStream, index: I
     if "mov" in container.format.name and stream.frames > index.packets:
         return f"its header promises {stream.frames} frames but only {index.packets} are there"
     declared = container.duration / av.time_base if container.duration else 0.0
-    start = (container.start_time or 0) / av.time_base
+    # Matroska's counts from zero, others' from their first packet.
+    start = 0.0 if "matroska" in container.format.name else (container.start_time or 0) / av.time_base
     # Only containers that store the duration can show a cut; others estimate it from what is there.
     stored = any(name in container.format.name for name in ("mov", "matroska", "avi"))
     if stored and declared and index.end_seconds < start + declared - max(0.5, 0.01 * declared):

@@ -139,3 +139,10 @@ def test_whole_files_show_no_damage(extension: str, tmp_path: Path) -> None:
     codec = ("-c:v", "libvpx") if extension == "webm" else X264
     ffmpeg(*SOURCE, "-f", "lavfi", "-i", "sine=duration=0.5", *codec, path)
     assert probe(path).damage == ""
+
+
+@pytest.mark.parametrize("name", ["late.mkv", "late.webm", "late.mp4", "late.mov", "late.avi"])
+def test_a_late_start_is_no_damage(name: str, tmp_path: Path) -> None:
+    codec = ("-c:v", "libvpx") if name.endswith("webm") else X264
+    ffmpeg(*SOURCE, "-f", "lavfi", "-i", "sine=duration=0.5", *codec, "-output_ts_offset", "5", tmp_path / name)
+    assert probe(tmp_path / name).damage == ""
