@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
 
 import av.error
 from av.container import InputContainer
@@ -31,8 +33,12 @@ class Index:
     """True where the times of packets are missing, or FFmpeg has made them up."""
     positions: array[int] = field(default_factory=lambda: array("q"))
     """Where in the file each frame lies, for those that are not found by their times; else empty."""
+    counted: bool = False
+    """True where frames are found by counting them from the first."""
     synthetic: bool = False
-    """True where the file has no times: frames are counted."""
+    """True where the file has no times at all: those of frames are their numbers."""
+    doubt: str = ""
+    """Empty, or a sentence on times that are not in the file and were assumed."""
     corrupt: int = 0
     """Packets that could not be read or decoded."""
 
@@ -78,13 +84,44 @@ def index_frames(container: InputContainer, stream: VideoStream, packets: Index)
     index = Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
     by_packet = packets.untimed
     times = _times_by_packet(container, stream, index) if by_packet else [*_decoded(container.demux(stream), index)]
-    known = [time for time in times if time is not None]
-    if len(known) == len(times) and sorted(set(known)) == known:
-        index.pts = array("q", known)
-    else:
-        index.pts = array("q", range(len(times)))
-        index.synthetic, index.positions = True, array("q")
+    known = [(number, time) for number, time in enumerate(times) if time is not None]
+    ascending = all(before < after for (_, before), (_, after) in pairwise(known))
+    found = bool(index.positions) if by_packet else len(known) == len(times)
+    index.counted = not (known and ascending and found)
+    if index.counted:
+        index.positions = array("q")
+    if not ascending:
+        index.doubt = "times: those in the file do not ascend, counted from the first by the frame rate"
+        known, index.end_pts = known[:1], 0
+    elif len(known) < len(times) and (known or stream.start_time is not None):
+        missing = len(times) - len(known)
+        index.doubt = f"times: {missing} of {len(times)} frames have none, assumed from the frames around them"
+        known = known or [(0, stream.start_time or 0)]
+    index.synthetic = not known
+    index.pts = _filled(known, len(times), Fraction(1) if index.synthetic else _frame_ticks(stream))
     return index
+
+
+def _frame_ticks(stream: VideoStream) -> Fraction:
+    """How long a frame is shown, in ticks of the time base."""
+    # Where times are missing, FFmpeg guesses a rate from those that are there.
+    rate, base = stream.average_rate or stream.guessed_rate, stream.time_base
+    return (
+        Fraction(base.denominator * rate.denominator, base.numerator * rate.numerator) if rate and base else Fraction(1)
+    )
+
+
+def _filled(known: Sequence[tuple[int, int]], count: int, step: Fraction) -> array[int]:
+    """Times of `count` frames: the (number, time) that are known, and evenly spaced ones in between and around."""
+    (first, start), (last, end) = (known[0], known[-1]) if known else ((0, 0), (0, 0))
+    if first < last:
+        step = Fraction(end - start, last - first)
+    times = array("q", (start - round((first - number) * step) for number in range(first)))
+    for (number, time), (following, until) in pairwise(known):
+        gap = Fraction(until - time, following - number)
+        times.extend(time + round(skipped * gap) for skipped in range(following - number))
+    times.extend(end + round(beyond * step) for beyond in range(count - last))
+    return times
 
 
 def _times_by_packet(container: InputContainer, stream: VideoStream, index: Index) -> Sequence[int | None]:

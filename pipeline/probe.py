@@ -66,7 +66,7 @@ class VideoInfo:
     end_pts: int
     """When the last frame ends, in `time_base`."""
     seekable: bool
-    """False for elementary streams, whose times are counted and not read."""
+    """False where frames are counted, as in elementary streams, and not found by their times."""
     interlaced: bool
     field_order: int
     """AVFieldOrder."""
@@ -74,6 +74,8 @@ class VideoInfo:
     dolby_vision: bool
     timecode: str
     streams: tuple[StreamInfo, ...]
+    doubts: tuple[str, ...]
+    """Sentences on what the file leaves open, and what was assumed."""
     damage: str
     """Empty, or a sentence that says what shows that the file is cut or broken."""
     size: int
@@ -134,7 +136,9 @@ def _describe(
     facts: os.stat_result,
 ) -> VideoInfo:
     context = stream.codec_context
-    rate = _fraction(stream.guessed_rate) or _fraction(stream.average_rate) or Fraction(25)
+    # The guess is made from times, also from those few that are there.
+    rates = (stream.average_rate, stream.guessed_rate) if index.doubt else (stream.guessed_rate, stream.average_rate)
+    rate = _fraction(rates[0]) or _fraction(rates[1]) or Fraction(25)
     time_base = 1 / rate if index.synthetic else _fraction(stream.time_base) or Fraction(1, 90000)
     if not index.pts:
         raise InputError(f"{path} holds no frame that is shown", "Its edit list may hide all of them.")
@@ -158,13 +162,14 @@ def _describe(
         pts=index.pts,
         positions=index.positions,
         end_pts=index.end_pts,
-        seekable=not index.synthetic,
+        seekable=not index.counted,
         interlaced=bool(first.interlaced_frame) or context.field_order in INTERLACED,
         field_order=int(context.field_order),
         mastering_display=any("mastering" in kind for kind in side_data),
         dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
+        doubts=tuple(filter(None, [index.doubt])),
         damage=_damage(path, container, stream, index),
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,

@@ -87,3 +87,18 @@ def flip(path: Path, position: int | None = None) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2 if position is None else position] ^= 1
     path.write_bytes(content)
+
+
+def without_times(path: Path, *kept: int) -> Path:
+    """A transport stream whose PES packets of video hold no times but for those `kept` (ISO/IEC 13818-1, 2.4.3.7)."""
+    content, number = bytearray(path.read_bytes()), -1
+    for start in range(0, len(content), 188):
+        packet = content[start : start + 188]
+        if (packet[1] & 31, packet[2], packet[1] & 64) == (1, 0, 64):
+            number += 1
+            pes = start + 4 + (packet[3] & 32 and 1 + packet[4])
+            if number not in kept:
+                content[pes + 7] &= 63
+                content[pes + 9 : pes + 9 + content[pes + 8]] = b"\xff" * content[pes + 8]
+    path.write_bytes(content)
+    return path

@@ -10,6 +10,7 @@ import pytest
 from hdrunet_video.color.spec import ChromaLocation, Matrix, Primaries, Range, Transfer
 from hdrunet_video.probe import VideoInfo, probe
 from tests.conftest import ffmpeg, ffprobe
+from tests.media import without_times
 
 SOURCE = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=24:duration=0.5")
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "2", "-g", "5")
@@ -146,3 +147,38 @@ def test_a_late_start_is_no_damage(name: str, tmp_path: Path) -> None:
     codec = ("-c:v", "libvpx") if name.endswith("webm") else X264
     ffmpeg(*SOURCE, "-f", "lavfi", "-i", "sine=duration=0.5", *codec, "-output_ts_offset", "5", tmp_path / name)
     assert probe(tmp_path / name).damage == ""
+
+
+@pytest.mark.parametrize(
+    ("kept", "missing"),
+    [
+        ({*range(12)} - {7}, 1),
+        ({*range(1, 12)}, 1),
+        ({*range(11)}, 1),
+        ({0, 5, 10}, 9),
+        ({5}, 11),
+    ],
+)
+def test_times_that_are_missing_are_those_between_their_neighbours(
+    kept: set[int], missing: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "film.ts"
+    ffmpeg(*SOURCE, *X264, path)
+    whole = shown_times(path)
+    info = probe(without_times(path, *kept))
+    assert times(info) == whole
+    assert (info.frame_rate, info.seekable) == (24, True)
+    assert info.duration == Fraction(1, 2)
+    assert info.doubts == (f"times: {missing} of 12 frames have none, assumed from the frames around them",)
+    timed = ffprobe(path, "-select_streams", "v", "-show_entries", "packet=pts")["packets"]
+    assert sum("pts" not in packet for packet in timed) == missing
+
+
+def test_a_film_without_times_begins_when_its_stream_does(tmp_path: Path) -> None:
+    path = tmp_path / "film.ts"
+    ffmpeg(*SOURCE, "-f", "lavfi", "-i", "sine=duration=0.5", *X264, path)
+    info = probe(without_times(path))
+    start = float(ffprobe(path, "-show_streams", "-select_streams", "v")["streams"][0]["start_time"])
+    assert [float(time) for time in times(info)] == pytest.approx([start + number / 24 for number in range(12)])
+    assert not info.seekable
+    assert info.doubts

@@ -22,6 +22,7 @@ from hdrunet_video.media import video_stream
 from hdrunet_video.probe import VideoInfo, probe
 from hdrunet_video.reader import Reader
 from tests.conftest import ffmpeg, ffprobe
+from tests.media import without_times
 
 SDR = ColorSpec(Matrix.BT709, Primaries.BT709, Transfer.BT709, Range.LIMITED)
 
@@ -138,13 +139,15 @@ FILMS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.fixture(scope="module", params=[*FILMS, "edit-list.mp4"])
+@pytest.fixture(scope="module", params=[*FILMS, "edit-list.mp4", "sparse.ts"])
 def film(request: pytest.FixtureRequest, clips: Path) -> VideoInfo:
     name = request.param
     if name == "edit-list.mp4":
         # Cutting without recoding, in the middle of a group of pictures, leaves frames that an edit list hides.
         whole = make(clips / "whole.mp4", *X264, "-g", "5", frames=14)
         ffmpeg("-ss", "0.3", "-i", whole, "-c", "copy", clips / name)
+    elif name == "sparse.ts":
+        without_times(make(clips / name, *X264, "-g", "5", frames=14), 0, 5, 10)
     else:
         make(clips / name, *FILMS[name], frames=14)
     return probe(clips / name)

@@ -47,6 +47,7 @@ def video_from_json(facts: dict[str, Any], path: Path) -> VideoInfo:
             "pts": array("q", facts["pts"]),
             "display_matrix": tuple(facts["display_matrix"]),
             "positions": array("q", facts["positions"]),
+            "doubts": tuple(facts["doubts"]),
             "streams": tuple(StreamInfo(**stream) for stream in facts["streams"]),
         }
     )
