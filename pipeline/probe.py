@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -28,6 +29,9 @@ from .cut_off import missing_bytes
 from .errors import InputError
 from .index import INTERLACED, Index, index_frames, index_packets
 from .media import check_is_a_file, open_media, video_stream
+
+_LOOKED_AT = 12
+"""So many frames tell whether a film is interlaced: the first may be a title that is not."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class VideoInfo:
 
 
 def probe(source: str | os.PathLike[str]) -> VideoInfo:
-    """Read the facts of `source`: every packet is looked at once, the first frame is decoded.
+    """Read the facts of `source`: every packet is looked at once, the first frames are decoded.
 
     Raises InputError (65) where there is no video, no frame can be decoded, or the format is one we do not read.
     """
@@ -96,7 +100,7 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
     facts = path.stat()
     with open_media(path) as container:
         stream = video_stream(container, path, frame_threads=False)
-        first = _first_frame(container, stream, path)
+        first, flags = _first_frames(container, stream, path)
     format = pixel_format(first.format.name)
     if format is None or format.depth > 16:  # floats are only written
         raise InputError(
@@ -109,21 +113,30 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
         with open_media(path) as container:
             index = index_frames(container, video_stream(container, path, not index.corrupt), index)
     with open_media(path) as container:
-        return _describe(path, container, video_stream(container, path), first, format, index, facts)
+        return _describe(path, container, video_stream(container, path), first, flags, format, index, facts)
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+def _first_frames(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, list[bool]]:
+    """(the first frame, whether each of the first few is flagged as interlaced)."""
+    first: VideoFrame | None = None
+    flags: list[bool] = []
+    for frame in islice(_decoded(container, stream), _LOOKED_AT):
+        first = first or frame
+        flags.append(bool(frame.interlaced_frame))
+    if first is None:
+        raise InputError(f"{path} holds no frame that can be decoded", "`ffprobe` on the file says more.")
+    return first, flags
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     try:
         for packet in container.demux(stream):
             try:
-                for frame in packet.decode():
-                    assert isinstance(frame, VideoFrame)
-                    return frame
+                yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame))
             except av.error.FFmpegError:
                 continue  # decoders differ in what they call a broken picture: png says ExternalError
     except (av.error.FFmpegError, ValueError):
         pass
-    raise InputError(f"{path} holds no frame that can be decoded", "`ffprobe` on the file says more.")
 
 
 def _describe(
@@ -131,6 +144,7 @@ def _describe(
     container: InputContainer,
     stream: VideoStream,
     first: VideoFrame,
+    flags: list[bool],
     format: PixelFormat,
     index: Index,
     facts: os.stat_result,
@@ -163,13 +177,13 @@ def _describe(
         positions=index.positions,
         end_pts=index.end_pts,
         seekable=not index.counted,
-        interlaced=bool(first.interlaced_frame) or context.field_order in INTERLACED,
+        interlaced=any(flags) or context.field_order in INTERLACED,
         field_order=int(context.field_order),
         mastering_display=any("mastering" in kind for kind in side_data),
         dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
-        doubts=tuple(filter(None, [index.doubt])),
+        doubts=tuple(filter(None, (index.doubt, _mixed(flags)))),
         damage=_damage(path, container, stream, index),
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
@@ -179,6 +193,12 @@ def _describe(
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
     found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     return struct.unpack("=9i", bytes(found)) if found else ()
+
+
+def _mixed(flags: list[bool]) -> str:
+    if all(flags) or not any(flags):
+        return ""
+    return f"interlaced: {sum(flags)} of the first {len(flags)} frames are flagged so, all are taken for it"
 
 
 def _fraction(value: AVRational | Fraction | None) -> Fraction | None:

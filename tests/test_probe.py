@@ -114,6 +114,22 @@ def test_interlaced_video_is_seen(tmp_path: Path) -> None:
     assert probe(path).interlaced
 
 
+def test_one_frame_without_the_flag_makes_no_film_progressive(tmp_path: Path) -> None:
+    path = tmp_path / "interlaced.ts"
+    ffmpeg(*SOURCE, "-vf", "interlace", "-flags", "+ildct+ilme", "-c:v", "mpeg2video", "-r", "25", path)
+    content = bytearray(path.read_bytes())
+    extension = content.index(b"\x00\x00\x01\xb5\x8f")  # of the first picture, ISO/IEC 13818-2, 6.2.3.1
+    content[extension + 8] |= 128  # progressive_frame
+    path.write_bytes(content)
+    found = [frame["interlaced_frame"] for frame in ffprobe(path, "-show_frames")["frames"]]
+    assert found == [0] + [1] * (len(found) - 1)
+    info = probe(path)
+    assert info.interlaced
+    assert info.doubts == (
+        f"interlaced: {len(found) - 1} of the first {len(found)} frames are flagged so, all are taken for it",
+    )
+
+
 def test_cover_art_is_not_the_picture(tmp_path: Path) -> None:
     path = tmp_path / "cover.mp4"
     ffmpeg("-f", "lavfi", "-i", "color=red:size=200x200:duration=0.04", "-frames:v", "1", tmp_path / "cover.png")
