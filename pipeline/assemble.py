@@ -13,7 +13,7 @@ from .frame import LightLevels
 from .identity import check_source_unchanged
 from .job import Plan
 from .mastering import static_metadata
-from .receipts import Receipt, sync, temporary_path
+from .receipts import Receipt, delete, sync, temporary_path
 from .segments import SegmentStore
 
 
@@ -46,7 +46,7 @@ def assemble(
         os.replace(temporary, plan.target)
         sync(plan.target.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        delete(temporary)
         if isinstance(error, OSError):
             raise write_error(error, plan.target) from None
         raise
@@ -82,7 +82,7 @@ def _place(path: Path, target: Path, work: Path, ways: tuple[Callable[[Path, Pat
             os.replace(temporary, target)
             return
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            delete(temporary)
             failure = error
     raise write_error(failure, target)
 

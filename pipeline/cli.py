@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import messages, options
 from .closed_pipes import outlived
-from .errors import HdrunetError, OutputError
+from .errors import HdrunetError, OutputError, write_error
 from .host import ask_for_huge_pages, keep_freed_memory, loading_torch
 from .interrupt import interruptible
 
@@ -94,7 +94,7 @@ def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
         try:
             Path(flags.output_folder).mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{flags.output_folder} cannot be made: {error.strerror}", "Name another.") from None
+            raise write_error(error, Path(flags.output_folder)) from None
     code = 0
     for fields in jobs:
         try:

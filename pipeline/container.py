@@ -23,6 +23,7 @@ from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hev
 from .mastering import StaticMetadata, carrier
 from .matroska_aspect import PLACEHOLDER, write_aspect
 from .media import open_media, video_stream
+from .receipts import delete
 from .remux import AnyPacket, add_copy, copied_metadata, held_streams, shifted_chapters, source_packets, stream_metadata
 from .timeline import timecode_after, timecode_of_fields
 
@@ -63,7 +64,7 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
                 )
             return warnings + _lost_metadata(plan, target, metadata_wanted)
         except BaseException as error:
-            target.unlink(missing_ok=True)
+            delete(target)
             if isinstance(error, (av.error.FFmpegError, OSError)):
                 raise write_error(error, target) from None
             raise

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -110,11 +111,12 @@ def delete_own_temporaries() -> None:
 
 
 def delete(path: Path) -> None:
-    """Delete a file or a folder with all that is in it; what is gone already is no error."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a file or a folder with all that is in it; what is gone already, or may not be deleted, is no error."""
+    with suppress(OSError):  # of a read-only disk, for one: what failed before is what a user is to be told
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -125,7 +127,7 @@ def write_whole(path: Path, text: str) -> None:
         sync(draft)
         os.replace(draft, path)
     except OSError:
-        draft.unlink(missing_ok=True)
+        delete(draft)
         raise
     sync(path.parent)
 

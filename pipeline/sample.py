@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from .color.spec import Matrix, Primaries, Range, Transfer
 from .errors import OutputError, write_error
+from .receipts import delete
 
 WIDTH, HEIGHT, FRAMES, RATE = 256, 144, 24, 24
 _SAMPLE_RATE = 48000
@@ -45,7 +46,7 @@ def make_sample(path: Path) -> None:
             container.mux(sound.encode(None))
         temporary.replace(path)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
+        delete(temporary)
         raise write_error(error, path) from None
 
 

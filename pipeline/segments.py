@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import OutputError, RetryError, write_error
+from .errors import RetryError, write_error
 from .job import Plan
 from .receipts import Receipt, delete, proved, sync, temporary_path, write_whole
 from .target import JOINING
@@ -98,7 +98,7 @@ class SegmentStore:
         """Delete the folder unless finished segments are in it: a job that failed at once leaves no trace."""
         if any(self.folder.glob("seg_[0-9]*")):
             return
-        (self.folder / "lock").unlink(missing_ok=True)
+        delete(self.folder / "lock")
         with suppress(OSError):  # somebody else's files are in it: not ours to delete
             self.folder.rmdir()
 
@@ -132,10 +132,7 @@ def claimed(plan: Plan) -> Iterator[SegmentStore]:
         store.folder.mkdir(exist_ok=True)
         lock = (store.folder / "lock").open("w")
     except OSError as error:
-        raise OutputError(
-            f"the work folder {store.folder} cannot be made: {error.strerror}",
-            "Choose another output folder.",
-        ) from None
+        raise write_error(error, store.folder) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,7 +23,7 @@ from .color.spec import ChromaLocation, PixelFormat
 from .errors import HdrunetError, OutputError, write_error
 from .frame import Frame
 from .host import without_real_time
-from .receipts import sync
+from .receipts import delete, sync
 
 _EVEN = {"libx265": (32, 2), "hevc_nvenc": (2, 2), "libsvtav1": (16, 1)}
 """(smallest side, multiple) of encoders that refuse other sizes; the last column and row are repeated to get there."""
@@ -135,7 +135,7 @@ class Writer:
         if container is not None:
             with suppress(av.error.FFmpegError, OSError):  # the file goes anyway
                 container.close()
-        self._path.unlink(missing_ok=True)
+        delete(self._path)
 
 
 def encoder_options(spec: WriterSpec) -> dict[str, str]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import OutputError, write_error
 from ..receipts import write_whole
 from .plan_file import Document, Place
 
@@ -37,7 +37,7 @@ def check_free(bundle: Path) -> None:
 
 
 def write_bundle(document: Document, place: Place, bundle: Path, per_task: int, device: str) -> None:
-    """Write the bundle around the plan in `bundle`/plan. Raises OutputError."""
+    """Write the bundle around the plan in `bundle`/plan. Raises OutputError, RetryError."""
     values = {
         "Plan": bundle.resolve() / "plan",
         "Source": place.source.resolve(),
@@ -59,9 +59,7 @@ def write_bundle(document: Document, place: Place, bundle: Path, per_task: int, 
         try:
             write_whole(bundle / name, json.dumps(content, indent=2) + "\n")
         except OSError as error:
-            raise OutputError(
-                f"{bundle / name} cannot be written: {error.strerror}", "Choose another folder."
-            ) from None
+            raise write_error(error, bundle / name) from None
 
 
 def template(document: Document, per_task: int, device: str) -> dict[str, Any]:

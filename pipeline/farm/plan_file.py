@@ -52,7 +52,7 @@ def write_plan(plan: Plan, folder: Path, overwrite: bool, replace: bool) -> Docu
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}", "Choose another --plan.") from None
+        raise write_error(error, folder) from None
     document = _document(plan, folder, overwrite or replace)
     try:
         there: Document | None = read_plan(folder)

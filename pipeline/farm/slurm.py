@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError
+from ..errors import HdrunetError, PlanError, RetryError, UsageError, write_error
 from ..progress import Progress
 from ..receipts import read_receipt, write_whole
 from .plan_file import Document
@@ -84,7 +84,7 @@ def submit(document: Document, folder: Path, sbatch: list[str], per_task: int | 
     try:
         (folder / "log").mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder / 'log'} cannot be made: {error.strerror}", "Choose another --plan.") from None
+        raise write_error(error, folder / "log") from None
     name, program = Path(document["target"]).name, [sys.executable, "-m", "hdrunet_video", "--plan", str(folder)]
     tasks = ""
     if missing:
