@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import messages, options
 from .closed_pipes import outlived
-from .errors import HdrunetError, OutputError, write_error
+from .errors import HdrunetError, OutputError, refusals_told, write_error
 from .host import ask_for_huge_pages, keep_freed_memory, loading_torch
 from .interrupt import interruptible
 
@@ -34,7 +34,8 @@ def _main(flags: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.DEBUG if flags.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)
     try:
-        return _act(flags)
+        with refusals_told():
+            return _act(flags)
     except HdrunetError as error:
         return messages.failed(flags, error)
     except KeyboardInterrupt:
@@ -49,9 +50,9 @@ def _act(flags: argparse.Namespace) -> int:
     if flags.list_presets:
         return messages.list_presets(flags.json)
     if flags.show_preset is not None:
-        from hdrunet_video.presets import preset_path
+        from hdrunet_video.presets import preset_text
 
-        print(preset_path(flags.show_preset).read_text(encoding="utf-8"), end="")
+        print(preset_text(flags.show_preset), end="")
         return 0
     if flags.doctor:
         from .doctor import examine

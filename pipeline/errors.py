@@ -17,10 +17,16 @@ Exit codes follow sysexits.h. `str(error)` is one sentence; `error.hint` says wh
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 NO_ANSWER = (errno.ESTALE, errno.ETIMEDOUT, errno.EIO, errno.EBUSY)
 """What network file systems say when they, and not the command, have failed."""
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, *_NO_ROOM, *NO_ANSWER)
+"""What a system says of a path that is a matter of its rights, its disk or its length, whatever code asks."""
 
 
 class HdrunetError(Exception):
@@ -72,7 +78,7 @@ class RetryError(HdrunetError):
 def write_error(error: Exception, path: Path) -> HdrunetError:
     """The error that tells a user why a file could not be written."""
     number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+    if number in _NO_ROOM:
         return RetryError(
             f"the disk of {path.parent} is full",
             "Make room; the same command goes on from the finished segments.",
@@ -81,3 +87,14 @@ def write_error(error: Exception, path: Path) -> HdrunetError:
     if number in NO_ANSWER:
         return RetryError(f"the file system of {path.parent} gives up: {reason}", "Check the disk or the network.")
     return OutputError(f"{path} cannot be written: {reason}", "Check the folder's permissions and the disk.")
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Within, a path that the system refuses is an error of the user's, where nobody has told it better."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS or not isinstance(error.filename, str | bytes):
+            raise
+        raise write_error(error, Path(os.fsdecode(error.filename))) from error

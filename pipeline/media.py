@@ -35,7 +35,7 @@ def check_is_a_file(source: str | os.PathLike[str]) -> Path:
     """The path of a regular file, or InputError: URLs, folders, devices and empty files are refused by name."""
     text = os.fspath(source)
     # pathlib makes one slash of two.
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not Path(text).exists():
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) and not os.path.exists(text):
         raise InputError(f"{text} is a URL; only local files are read", "Download it first.")
     path = Path(text)
     try:

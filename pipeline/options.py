@@ -215,7 +215,7 @@ def _pairs(flags: argparse.Namespace) -> list[tuple[Path, Path]]:
                 f"an input and an output are needed, {len(paths)} given",
                 "hdrunet-video in.mp4 out.mov, or many inputs with -o FOLDER; --help has examples.",
             )
-        if paths[1].is_dir():
+        if os.path.isdir(paths[1]):
             raise UsageError(f"{paths[1]} is a folder", f"hdrunet-video {paths[0]} -o {paths[1]}")
         return [(paths[0], paths[1])]
     if not paths:

@@ -105,7 +105,7 @@ def probe(source: str | os.PathLike[str]) -> VideoInfo:
     if format is None or format.depth > 16:  # floats are only written
         raise InputError(
             f"{path} has pixel format {first.format.name}, which is not supported",
-            "Convert it to yuv420p, yuv422p, yuv444p or gbrp first; `hdrunet-video --help` lists the formats.",
+            "Convert it first: yuv420p to yuv444p, gbrp, gray, nv12, yuyv422 and rgb24 are read, with more bits too.",
         )
     with open_media(path) as container:
         index = index_packets(container, video_stream(container, path))

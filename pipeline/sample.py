@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def make_sample(path: Path) -> None:
 
     Raises OutputError where the folder or the extension will not do.
     """
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
+    if os.path.isdir(path):
+        raise OutputError(f"{path} is a folder", f"Name a file in it: --make-sample {path / 'sample.mp4'}")
     temporary = path.with_name(f".{path.name}.part{path.suffix}")
     try:
         with av.open(f"file:{temporary.absolute()}", "w") as container:

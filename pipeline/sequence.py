@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from glob import escape
 from pathlib import Path
@@ -29,4 +30,5 @@ def wildcard(name: str) -> str:
 
 def is_there(target: Path) -> bool:
     """Whether a file of this name, or one of its frames, exists."""
-    return target.exists() or (is_numbered(target.name) and any(target.parent.glob(wildcard(target.name))))
+    # Path.exists would raise where the folder may not be looked into.
+    return os.path.exists(target) or (is_numbered(target.name) and any(target.parent.glob(wildcard(target.name))))

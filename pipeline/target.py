@@ -25,7 +25,7 @@ def work_folder(target: Path) -> Path:
 def is_taken(target: Path) -> bool:
     """Whether something is there that is not to be replaced unasked: not the frames that a run has put in place before
     it was stopped."""
-    return is_there(target) and not target.is_dir() and not os.path.exists(work_folder(target) / JOINING)
+    return is_there(target) and not os.path.isdir(target) and not os.path.exists(work_folder(target) / JOINING)
 
 
 def check_target(target: Path, preset: Preset) -> None:
@@ -40,14 +40,14 @@ def check_target(target: Path, preset: Preset) -> None:
         stem = re.sub(r"[._-]*(%\d*d|#+)$", "", target.stem)
         raise UsageError(f"{target.name} needs a frame number", f"For example {stem}.%06d.exr")
     check_folder(target.parent)
-    if target.is_dir():
+    if os.path.isdir(target):
         raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
     check_can_write(preset)
 
 
 def check_folder(folder: Path) -> None:
     """Raise OutputError where no file can be made in `folder`."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OutputError(f"the folder {folder} does not exist", f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {folder} may not be written", "Choose another, or change its permissions.")

@@ -117,7 +117,7 @@ def preset_path(name: str | os.PathLike[str]) -> Path:
     """The file of a bundled preset's name, or of a path that ends in .toml. Raises PresetError with a near miss."""
     text = os.fspath(name)
     if text.endswith(".toml"):
-        if not Path(text).is_file():
+        if not os.path.isfile(text):
             raise PresetError(f"preset file {text} does not exist", "See --list-presets for the bundled ones.")
         return Path(text)
     if text not in preset_names():
@@ -127,6 +127,21 @@ def preset_path(name: str | os.PathLike[str]) -> Path:
     return FOLDER / f"{text}.toml"
 
 
+def preset_text(name: str | os.PathLike[str]) -> str:
+    """A preset as it is written, comments and all. Raises PresetError."""
+    path = preset_path(name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_toml(path, error) from None
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror}", "Check its permissions.") from None
+
+
+def _not_toml(path: Path, error: ValueError) -> PresetError:
+    return PresetError(f"{path.name} is not TOML: {error}", "See `--show-preset hdr10` for an example.")
+
+
 def load_preset(name: str | os.PathLike[str], settings: Iterable[str] = ()) -> Preset:
     """Read and check a preset, with `settings` of the form `table.key=value` laid over it.
 
@@ -134,11 +149,9 @@ def load_preset(name: str | os.PathLike[str], settings: Iterable[str] = ()) -> P
     """
     path = preset_path(name)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PresetError(f"{path.name} is not TOML: {error}", "See `--show-preset hdr10` for an example.") from None
-    except OSError as error:
-        raise PresetError(f"{path} cannot be read: {error.strerror}", "Check its permissions.") from None
+        document = tomllib.loads(preset_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(path, error) from None
     _check(document, path.name)
     for setting in settings:
         _lay_over(document, setting)

@@ -7,6 +7,7 @@ one machine; DIR/parameter_values.json and DIR/asset_references.json are what `d
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ exec hdrunet-video "$@"
 
 def check_free(bundle: Path) -> None:
     """Raise OutputError where a bundle of another program would be overwritten."""
-    theirs = [name for name in _FILES if (bundle / name).exists()]
-    if theirs and not (bundle / "plan").exists():
+    theirs = [name for name in _FILES if os.path.exists(bundle / name)]
+    if theirs and not os.path.exists(bundle / "plan"):
         raise OutputError(f"{bundle / theirs[0]} is not of this program", "Name another folder for the bundle.")
 
 

@@ -58,7 +58,7 @@ def write_plan(plan: Plan, folder: Path, overwrite: bool, replace: bool) -> Docu
         there: Document | None = read_plan(folder)
     except (PlanError, RetryError):
         there = None
-        if (folder / _FILE).exists() and not overwrite:
+        if os.path.exists(folder / _FILE) and not overwrite:
             raise OutputError(f"{folder / _FILE} is not a plan of this version", "-y replaces it.") from None
     if there == document:
         return document
