@@ -1,4 +1,4 @@
-"""A reader of our output that goes away (`| head`, a scheduler that ended) is no reason to stop working."""
+"""A reader of our output that goes away (`| head`, a scheduler that ended), or a log's full disk, stops no work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 @contextmanager
 def outlived() -> Iterator[None]:
-    """Within, what is printed to a pipe that nobody reads any more goes to nowhere, without an error."""
+    """Within, what is printed to a pipe that nobody reads, or to a full disk, goes to nowhere, without an error."""
     out, err = _Outliving(sys.stdout), _Outliving(sys.stderr)
     with redirect_stdout(cast(TextIO, out)), redirect_stderr(cast(TextIO, err)):
         try:
@@ -28,14 +28,14 @@ class _Outliving:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
+        except OSError:  # what is lost is only text
             self._leave()
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except BrokenPipeError:
+        except OSError:
             self._leave()
 
     def _leave(self) -> None:

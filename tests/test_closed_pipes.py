@@ -1,4 +1,4 @@
-"""Output that nobody reads any more: the work goes on, and the exit code is that of the work."""
+"""Output that nobody reads any more, or that has no room: the work goes on, and the exit code is that of the work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import convert, sha256
+from tests.media import convert, frame_times, sha256
 
 
 def unheard(*arguments: str | Path, stream: str) -> subprocess.Popen[bytes]:
@@ -32,6 +32,16 @@ def test_a_film_is_finished(clip: Path, tmp_path: Path, stream: str, flags: tupl
     convert(clip, tmp_path / "heard.mov", "--segment-frames", "4")
     assert unheard(clip, tmp_path / "unheard.mov", *options, *flags, stream=stream).wait(120) == 0
     assert sha256(tmp_path / "unheard.mov") == sha256(tmp_path / "heard.mov")
+
+
+@pytest.mark.parametrize(
+    ("stream", "flags"), [("stdout", ("--json",)), ("stdout", ("--progress", "deadline")), ("stderr", ())], ids=str
+)
+def test_a_log_that_is_full(clip: Path, tmp_path: Path, stream: str, flags: tuple[str, ...]) -> None:
+    command = f'"$0" -m hdrunet_video "$@" {"1" if stream == "stdout" else "2"}>/dev/full'
+    arguments = (clip, tmp_path / "out.mov", "--model", "identity", *flags)
+    assert subprocess.run(["sh", "-c", command, sys.executable, *arguments], timeout=120).returncode == 0
+    assert len(frame_times(tmp_path / "out.mov")) == 10
 
 
 def test_errors_keep_their_exit_code(tmp_path: Path) -> None:

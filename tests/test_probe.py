@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from hdrunet_video.color.spec import ChromaLocation, Matrix, Primaries, Range, Transfer
+from hdrunet_video.color.spec import ChromaLocation, Matrix, Primaries, Range, Transfer, pixel_format
+from hdrunet_video.errors import InputError
 from hdrunet_video.probe import VideoInfo, probe
 from tests.conftest import ffmpeg, ffprobe
 from tests.media import without_times
@@ -198,3 +200,13 @@ def test_a_film_without_times_begins_when_its_stream_does(tmp_path: Path) -> Non
     assert [float(time) for time in times(info)] == pytest.approx([start + number / 24 for number in range(12)])
     assert not info.seekable
     assert info.doubts
+
+
+def test_an_unread_pixel_format_is_told_which_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "in.avi"
+    ffmpeg(*SOURCE, "-c:v", "rawvideo", "-pix_fmt", "rgb555le", path)
+    with pytest.raises(InputError, match="rgb555le, which is not supported") as caught:
+        probe(path)
+    assert all(pixel_format(name) for name in re.findall(r"\w*\d\d\d\w*|gbrp|gray|nv12", caught.value.hint))
+    assert "yuv420p" in caught.value.hint
+    assert "--help" not in caught.value.hint
