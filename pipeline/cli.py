@@ -99,13 +99,14 @@ def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
     code = 0
     for fields in jobs:
         try:
-            _convert(flags, Job(**fields))
+            with refusals_told():
+                _convert(flags, Job(**fields))
         except Exception as error:
             if len(jobs) == 1:
                 raise
             # One bad file must not cost the night: the others are still converted.
-            tell = messages.failed if isinstance(error, HdrunetError) else messages.bug
-            code = code or tell(flags, error)
+            told = messages.failed(flags, error) if isinstance(error, HdrunetError) else messages.bug(flags, error)
+            code = code or told
     return code
 
 

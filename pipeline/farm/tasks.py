@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -191,7 +192,7 @@ def _holds_frames(document: Document, folder: Path, target: Path) -> bool:
                 if not filecmp.cmp(frame, path, shallow=False):
                     raise OutputError(f"{path} is not what was joined: somebody has changed it", "-y makes it again.")
                 placed += 1
-    return placed == sum(segment["frames"] for segment in document["segments"])
+    return bool(placed == sum(segment["frames"] for segment in document["segments"]))
 
 
 def _has_sha256(path: Path, sha256: str) -> bool:
