@@ -106,7 +106,7 @@ def _a_frame_on(device: str) -> Finding:
         "(Debian: apt-get install gcc python3-dev), and a GPU of compute capability 8.0 or later."
     )
     return Finding(
-        name, "pytorch" not in engine.backend, f"{engine.backend} in {engine.precision}", hint, optional=True
+        name, engine.backend.startswith("ours"), f"{engine.backend} in {engine.precision}", hint, optional=True
     )
 
 

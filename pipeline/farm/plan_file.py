@@ -130,6 +130,8 @@ def read_plan(folder: Path) -> Document:
             f"there is no plan in {folder}",
             "hdrunet-video INPUT OUTPUT --plan DIR makes one; a network file system may show it later.",
         ) from None
+    except NotADirectoryError:
+        raise UsageError(f"{folder} is not a folder", "Give the one that --plan has made.") from None
     except OSError as error:
         raise RetryError(f"{path} cannot be read: {error.strerror}", "Check its permissions and the network.") from None
     except (ValueError, KeyError, TypeError, AttributeError):

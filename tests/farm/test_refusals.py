@@ -224,3 +224,8 @@ def test_random_damage_never_gives_another_film(job: Path, local: Path) -> None:
         assert run("--plan", job / "plan", "--segments", "all") == 0
     assert run("--plan", job / "plan", "--join") == 0
     assert sha256(job / "out.mov") == sha256(local)
+
+
+def test_the_plan_itself_in_place_of_its_folder(job: Path, capsys: Capture) -> None:
+    assert run("--plan", job / "plan" / "plan.json", "--segments", "0") == 2
+    assert "plan.json is not a folder" in capsys.readouterr().err
