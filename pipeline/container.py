@@ -17,6 +17,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from hdrunet_video.presets import MUXERS
+
 from .errors import InputError, PlanError, write_error
 from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
@@ -31,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_BACK = 1
 """Seconds that sound may go back in time by mistake, and be put right."""
-_MUXERS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
 
 
 def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, target: Path) -> list[str]:
@@ -40,7 +41,7 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
     Raises PlanError where a segment does not hold the plan's frames, OutputError or RetryError where writing fails.
     The file is complete but not yet synced when this returns.
     """
-    name = _MUXERS[plan.target.suffix.lower()]
+    name = MUXERS[plan.target.suffix.lower()]
     options = {"fflags": "+bitexact"}
     if name == "mp4":
         options["movflags"] = "+faststart"  # players on the web start before the last byte

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from hdrunet_video.presets import Preset, preset_names
+from hdrunet_video.presets import MUXERS, Preset, preset_names
 
-from .errors import OutputError, UsageError
+from .errors import OutputError, PresetError, UsageError
 from .nvidia import is_nvenc
 from .sequence import is_numbered, is_there
 
@@ -29,7 +30,7 @@ def is_taken(target: Path) -> bool:
 
 
 def check_target(target: Path, preset: Preset) -> None:
-    """Raise UsageError where the preset does not write such files, OutputError where the file cannot be written."""
+    """Raise UsageError or PresetError where the preset writes no such files, OutputError where none can be written."""
     extension = target.suffix.lower()
     if extension not in preset.extensions:
         raise UsageError(
@@ -43,6 +44,9 @@ def check_target(target: Path, preset: Preset) -> None:
     if os.path.isdir(target):
         raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
     check_can_write(preset)
+    if extension in MUXERS:
+        for container in dict.fromkeys((preset.segment_container, MUXERS[extension])):
+            _check_holds(container, preset)
 
 
 def check_folder(folder: Path) -> None:
@@ -54,8 +58,9 @@ def check_folder(folder: Path) -> None:
 
 
 def check_can_write(preset: Preset) -> None:
-    """Raise UsageError where this machine lacks what writes the preset."""
+    """Raise UsageError where this machine lacks what writes the preset, PresetError where that has not its options."""
     if preset.codec == "exr":
+        _check_options(preset, ["compression"], [])
         _check_exr_installed()
     else:
         _check_encoder(preset)
@@ -77,6 +82,44 @@ def _check_encoder(preset: Preset) -> None:
         raise UsageError(
             f"the encoder {preset.codec} does not take {preset.pixel_format}", f"It takes {', '.join(names)}."
         )
+    options = av.CodecContext.create(preset.codec, "w").supported_options
+    _check_options(preset, [each.name for each in options.private], [each.name for each in options.generic])
+
+
+def _check_options(preset: Preset, own: list[str], general: list[str]) -> None:
+    """Raise PresetError where the encoder has not an option: it would be left out without a word."""
+    for key in preset.options:
+        if key not in own and key not in general:
+            near = difflib.get_close_matches(key, [*own, *general], n=1)
+            raise PresetError(
+                f"the encoder {preset.codec} has no option {key!r}",
+                f"Did you mean {near[0]!r}?" if near else f"Its own are {', '.join(own)}.",
+            )
+
+
+def _check_holds(container: str, preset: Preset) -> None:
+    """Raise PresetError where a container does not take the codec or its tag: the join, a film later, would fail."""
+    import av
+    import av.error
+
+    try:
+        # A copy of a stream, as the join writes: encoders would put their own tag over the preset's.
+        with (
+            av.open(os.devnull, "w", format=container) as coded,
+            av.open(os.devnull, "w", format=container) as joined,
+        ):
+            stream = coded.add_stream(preset.codec, rate=24)
+            copy = joined.add_stream_from_template(stream, opaque=True)
+            if container != "matroska":  # which takes no tag, and some headers only from an encoder that has begun
+                if preset.codec_tag:
+                    copy.codec_context.codec_tag = preset.codec_tag
+                joined.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        tagged = f" with the tag {preset.codec_tag!r}" if preset.codec_tag else ""
+        raise PresetError(
+            f"preset {preset.name}: the container {container} does not take {preset.codec}{tagged}",
+            "Change its extensions or segment.container" + (", or leave out video.codec_tag." if tagged else "."),
+        ) from None
 
 
 def _check_exr_installed() -> None:

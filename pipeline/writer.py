@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from hdrunet_video.presets import Preset
 
 from .color.spec import ChromaLocation, PixelFormat
-from .errors import HdrunetError, OutputError, write_error
+from .errors import HdrunetError, OutputError, PresetError, write_error
 from .frame import Frame
 from .host import without_real_time
 from .receipts import delete, sync
@@ -84,7 +84,7 @@ class Writer:
                 self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             self.abandon()
-            raise _encoder_error(error, spec) from None
+            raise _encoder_error(error, path, spec) from None
 
     def _add_stream(self) -> VideoStream:
         spec, preset, color = self._spec, self._spec.preset, self._spec.preset.color
@@ -202,12 +202,25 @@ def _fill(picture: VideoFrame, number: int, values: Tensor, format: PixelFormat)
     stored[: values.shape[0], : values.shape[1]] = codes
 
 
-def _encoder_error(error: Exception, spec: WriterSpec) -> HdrunetError:
+def _encoder_error(error: Exception, path: Path, spec: WriterSpec) -> HdrunetError:
     if isinstance(error, OSError) and not isinstance(error, av.error.ArgumentError):
         return write_error(error, Path("the segment"))
     preset = spec.preset
+    if preset.options and _starts(path, replace(spec, preset=replace(preset, options={}))):
+        return PresetError(
+            f"the encoder {preset.codec} refuses the options {dict(preset.options)}",
+            f"Check --set video.options, or [video.options] of the preset: `ffmpeg -h encoder={preset.codec}`.",
+        )
     return OutputError(
         f"the encoder {preset.codec} refuses {spec.width}x{spec.height} {preset.pixel_format} with the options "
         f"{encoder_options(spec)}",
         "Take another --preset (ffv1 and png16 write any size), or check --set video.options.",
     )
+
+
+def _starts(path: Path, spec: WriterSpec) -> bool:
+    try:
+        Writer(path, spec).abandon()
+    except HdrunetError:
+        return False
+    return True

@@ -30,6 +30,8 @@ from hdrunet_video.setting import parse_setting
 FOLDER = Path(__file__).parent
 DEFAULT_BY_EXTENSION = {".mov": "prores-hq", ".mp4": "hdr10", ".mkv": "ffv1", ".exr": "exr"}
 """Preset that is taken for an output of this extension when none is named."""
+MUXERS = {".mov": "mov", ".mp4": "mp4", ".mkv": "matroska"}
+"""FFmpeg's muxer of a film with this extension."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
         *("p010le", "yuv444p16le", "gbrp10le", "gbrp12le", "gbrp16le", "rgb48be", "gbrpf32le"),
     ),
 }
+_METADATA_ENCODERS = {"hevc": "libx265", "av1": "libsvtav1"}
+"""Who writes static metadata where the join finds it again."""
 _REQUIRED = (
     *("name", "description", "extensions", "video.codec", "video.pixel_format", "color.transfer"),
     *("segment.container", "segment.frames"),
@@ -180,14 +184,25 @@ def _check(document: dict[str, Any], source: str) -> None:
             raise PresetError(f"{source}: {key} is missing", "Copy a bundled preset: --show-preset hdr10 > mine.toml")
     if not 1 <= flat["segment.frames"] <= 1_000_000:
         raise PresetError(f"{source}: segment.frames must be from 1 to 1000000", "")
-    extensions = flat["extensions"]
-    if not extensions or not all(isinstance(each, str) and each.startswith(".") for each in extensions):
-        raise PresetError(f"{source}: extensions must be like ['.mp4', '.mkv'], not {extensions!r}", "")
-    linear = flat["color.transfer"] == "linear"
-    if linear != (flat["video.pixel_format"] == "gbrpf32le") or linear != (flat["video.codec"] == "exr"):
+    _check_fits(flat, source)
+
+
+def _check_fits(flat: Mapping[str, Any], source: str) -> None:
+    linear, codec = flat["color.transfer"] == "linear", flat["video.codec"]
+    others = (flat["video.pixel_format"] == "gbrpf32le", codec == "exr", flat["segment.container"] == "exr")
+    if any(other != linear for other in others):
         raise PresetError(
-            f"{source}: transfer 'linear', pixel format 'gbrpf32le' and codec 'exr' only go together",
+            f"{source}: transfer 'linear', pixel format 'gbrpf32le', codec 'exr' and container 'exr' only go together",
             "Take the preset exr for linear light, or the transfers pq and hlg.",
+        )
+    extensions, known = flat["extensions"], (".exr",) if linear else tuple(MUXERS)
+    if not extensions or any(each not in known for each in extensions):
+        raise PresetError(f"{source}: extensions must be of {', '.join(known)}, not {extensions!r}", "")
+    place = flat.get("video.static_metadata", "container")
+    if codec != (encoder := _METADATA_ENCODERS.get(place, codec)):
+        raise PresetError(
+            f"{source}: static_metadata {place!r} needs the encoder {encoder}, not {codec}",
+            "Give 'container': light levels are there in any case.",
         )
 
 

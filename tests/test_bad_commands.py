@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from hdrunet_video.cli import main
+from hdrunet_video.presets import preset_path
 from tests.bad_input import check_failure, contents
 
 COMMANDS = [
@@ -33,6 +34,18 @@ COMMANDS = [
     (["good.mp4", "out.mov", "-p", "bad.toml"], 65, "bad.toml is not TOML"),
     (["good.mp4", "out.mov", "--set", "segment.frame=5"], 65, "Did you mean 'segment.frames'"),
     (["good.mp4", "out.mov", "--set", "video.codec=libx999"], 2, "libx999"),
+    (["good.mp4", "out.mov", "--set", "video.codec_tag=abcd"], 65, "mov does not take prores with the tag 'abcd'"),
+    (["good.mp4", "out.mov", "--set", "video.codec_tag=ab"], 65, "with the tag 'ab'"),
+    (["good.mp4", "out.mov", "--set", "segment.container=mp4"], 65, "mp4 does not take prores"),
+    (["good.mp4", "out.mp4", "-p", "mp4.toml"], 65, "mp4 does not take prores"),
+    (["good.mp4", "out.mov", "-p", "mov.toml"], 65, "mov does not take libsvtav1"),
+    (["good.mp4", "out.mp4", "-p", "av1", "--set", "video.static_metadata=hevc"], 65, "needs the encoder libx265"),
+    (["good.mp4", "out.mov", "--set", "video.options.crf=24"], 65, "prores has no option 'crf'"),
+    (["good.mp4", "out.mp4", "--set", "video.options.crff=24"], 65, "Did you mean 'crf'"),
+    (["good.mp4", "out.%06d.exr", "--set", "video.options.compresion=zip"], 65, "Did you mean 'compression'"),
+    (["good.mp4", "out.mp4", "--set", "video.options.crf=abc"], 65, "refuses the options {'crf': 'abc'"),
+    (["good.mp4", "out.mp4", "--set", "video.options.preset=fasst"], 65, "'preset': 'fasst'"),
+    (["good.mp4", "out.mp4", "-p", "av1", "--set", "video.options.crf=99"], 65, "'crf': '99'"),
     (["good.mp4", "out.mov", "--backend", "openvino", "--device", "cuda"], 2, "on the CPU only"),
     (["good.mp4", "out.mov", "--peak", "400"], 2, "roll-off begins"),
     (["good.mp4", "out.mov", "--peak", "100"], 2, "--white"),
@@ -68,6 +81,8 @@ def test_a_bad_command(
     arguments: list[str], code: int, says: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "bad.toml").write_text("name = [")
+    (here / "mp4.toml").write_text(preset_path("prores-hq").read_text().replace('".mov"', '".mp4"'))
+    (here / "mov.toml").write_text(preset_path("av1").read_text().replace('".mkv"', '".mov"'))
     (here / "evil.pth").write_bytes(pickle.dumps({"conv_first.weight": Evil()}))
     save_file({"conv.weight": torch.zeros(3, 3)}, here / "other.safetensors")
     check_failure(arguments, code, says, here, capsys)
