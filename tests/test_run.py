@@ -133,7 +133,8 @@ def test_times_are_those_of_the_source(tmp_path: Path, kind: str, extension: str
     source, target = tmp_path / f"in.{container}", tmp_path / f"out.{extension}"
     size = "testsrc2=size=80x48:rate=24:duration=0.4"
     ffmpeg("-f", "lavfi", "-i", size, *options, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-bf", "2", *BT709, source)
-    convert(source, target, "--segment-frames", "4", "--set", "video.options.preset=ultrafast", "-p", preset(extension))
+    quick = ("--set", "video.options.preset=ultrafast") if extension == "mp4" else ()
+    convert(source, target, "--segment-frames", "4", *quick, "-p", preset(extension))
     times, wanted = frame_times(target), frame_times(source)
     assert len(wanted) >= 9
     if kind.startswith("variable"):
