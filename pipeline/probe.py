@@ -69,6 +69,8 @@ class VideoInfo:
     """Byte of the file at which each frame's packet lies, where pictures are known by that; else empty."""
     end_pts: int
     """When the last frame ends, in `time_base`."""
+    clock_start: Fraction
+    """Second at which the clock of a transport or program stream begins; 0 where times are those of the film."""
     seekable: bool
     """False where frames are counted, as in elementary streams, and not found by their times."""
     interlaced: bool
@@ -176,6 +178,7 @@ def _describe(
         pts=index.pts,
         positions=index.positions,
         end_pts=index.end_pts,
+        clock_start=_clock_start(container, index.pts[0] * time_base),
         seekable=not index.counted,
         interlaced=any(flags) or context.field_order in INTERLACED,
         field_order=int(context.field_order),
@@ -204,6 +207,14 @@ def _mixed(flags: list[bool]) -> str:
 def _fraction(value: AVRational | Fraction | None) -> Fraction | None:
     """None where FFmpeg's rational is unset, 0/1."""
     return Fraction(value.numerator, value.denominator) if value else None
+
+
+def _clock_start(container: InputContainer, first: Fraction) -> Fraction:
+    """When the first of all streams begins, at the latest with the `first` frame, where they follow MPEG's clock."""
+    if container.format.name not in ("mpegts", "mpeg") or container.start_time is None:
+        return Fraction(0)
+    # FFmpeg states it in microseconds, which tell the ticks of 90 kHz apart.
+    return min(first, Fraction(round(Fraction(container.start_time * 90_000, av.time_base)), 90_000))
 
 
 def _tags(frame: VideoFrame, context: av.VideoCodecContext) -> ColorSpec:

@@ -22,6 +22,8 @@ class Timeline:
     time_base: Fraction
     frame_rate: Fraction
     """Nominal frames a second, for codecs and muxers that ask for one."""
+    origin: Fraction
+    """The source's second that is zero here, for what is copied along."""
 
     def duration(self, index: int) -> int:
         """How long output frame `index` is shown, in `time_base`."""
@@ -59,11 +61,11 @@ class Segment:
 def make_timeline(info: VideoInfo, start: int, stop: int, per_frame: int, rebase: bool) -> Timeline:
     """Times of the output for source frames `start` to `stop`, `per_frame` outputs for each.
 
-    `rebase` moves the first frame to time zero, for excerpts; whole films keep the source's start.
+    `rebase` moves the first frame to time zero, for excerpts; whole films keep the source's start, but not its clock.
     """
     pts = info.pts[start:stop]
     end = info.pts[stop] if stop < len(info.pts) else info.end_pts
-    origin = pts[0] if rebase else 0
+    origin = pts[0] if rebase else round(info.clock_start / info.time_base)
     pts, end = array("q", (time - origin for time in pts)), end - origin
     time_base, rate = info.time_base, info.frame_rate
     if grid := _constant_rate(pts, time_base, rate):
@@ -73,7 +75,7 @@ def make_timeline(info: VideoInfo, start: int, stop: int, per_frame: int, rebase
         fields = zip(pts, following, strict=True)
         pts = array("q", (time for each, after in fields for time in (2 * each, each + after)))
         end, time_base, rate = 2 * end, time_base / 2, rate * 2
-    return Timeline(pts, end, time_base, rate)
+    return Timeline(pts, end, time_base, rate, origin * info.time_base)
 
 
 def _constant_rate(pts: array[int], time_base: Fraction, rate: Fraction) -> array[int] | None:

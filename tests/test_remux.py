@@ -58,6 +58,22 @@ QUICK = ("--set", "video.options.preset=ultrafast", "-p", "hdr10")
 PAIRS = [("in.mp4", "out.mp4"), ("in.mp4", "out.mov"), ("in.mkv", "out.mkv")]
 
 
+@pytest.mark.parametrize("target_name", ["out.mov", "out.mkv"])
+@pytest.mark.parametrize("name", ["in.ts", "in.mpg"])
+def test_a_clock_is_left_behind_by_picture_and_sound_alike(name: str, target_name: str, tmp_path: Path) -> None:
+    source, target = tmp_path / name, tmp_path / target_name
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+    ffmpeg(*lavfi, "-c:v", "mpeg2video", "-c:a", "mp2", "-ar", "48000", "-output_ts_offset", "26532.123456", source)
+    convert(source, target)
+    before, after = packet_times(source, "a:0"), packet_times(target, "a:0")
+    assert after[0] == 0
+    assert len(after) == len(before)
+    tolerance = 1 / 48000 if target_name == "out.mov" else 0.001
+    late = float(video_stream(source)["start_time"]) - before[0]
+    assert float(frame_times(target)[0]) - after[0] == pytest.approx(late, abs=tolerance)
+    assert float(ffprobe(target, "-show_format")["format"]["duration"]) < 1.2
+
+
 @pytest.mark.parametrize(("name", "target_name"), PAIRS)
 def test_everything_is_kept(tmp_path: Path, name: str, target_name: str) -> None:
     source, target = film(tmp_path, name), tmp_path / target_name

@@ -75,6 +75,14 @@ def test_a_start_offset_is_kept_for_the_whole_film_and_dropped_for_an_excerpt(fi
     assert (list(excerpt.pts), excerpt.end_pts) == ([0, 150], 200)
 
 
+def test_a_clock_is_not_kept_but_what_lies_between_it_and_the_picture_is(film: VideoInfo) -> None:
+    late = timed(film, [9100, 9200, 9350], 9400, Fraction(1, 90000), Fraction(100))
+    late = replace(late, clock_start=Fraction(9040, 90000))
+    whole = make_timeline(late, 0, 3, 1, rebase=False)
+    assert (list(whole.pts), whole.end_pts, whole.origin) == ([60, 160, 310], 360, late.clock_start)
+    assert make_timeline(late, 1, 3, 2, rebase=True).origin == Fraction(9200, 90000)
+
+
 def test_the_last_frame_of_an_excerpt_ends_where_the_next_began(film: VideoInfo) -> None:
     late = timed(film, [0, 100, 250, 300], 450, Fraction(1, 12288), Fraction(100))
     assert make_timeline(late, 0, 2, 1, rebase=True).end_pts == 250

@@ -11,7 +11,7 @@ from typing import Any
 from ..color.spec import ChromaLocation, ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer
 from ..probe import StreamInfo, VideoInfo
 
-_FRACTIONS = ("sample_aspect_ratio", "frame_rate", "time_base")
+_FRACTIONS = ("sample_aspect_ratio", "frame_rate", "time_base", "clock_start")
 
 
 def video_as_json(info: VideoInfo) -> dict[str, Any]:
