@@ -138,10 +138,10 @@ def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stre
             when = packet.pts if packet.pts is not None else packet.dts
             if when is None or not origin <= when * packet.time_base < end:
                 continue
-            shift = round(origin / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts - shift
-            packet.dts = None if packet.dts is None else packet.dts - shift
             if packet.stream.type == "subtitle" and packet.duration:
                 packet.duration = min(packet.duration, round(end / packet.time_base) - when)
+        if shift := round(plan.timeline.origin / packet.time_base):
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = copies[packet.stream.index]
         yield packet
