@@ -12,7 +12,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from .index import Index
+
 _EBML, _MATROSKA_SEGMENT = 0x1A45DFA3, 0x18538067
+
+
+def damage(path: Path, container: InputContainer, stream: VideoStream, index: Index) -> str:
+    """Signs that the file is not whole. Decoders conceal a cut file, so the container is asked instead."""
+    if missing := missing_bytes(path, container.format.name):
+        return f"{missing} bytes are missing at its end"
+    if index.corrupt:
+        return f"{index.corrupt} of its packets are corrupt"
+    if "mov" in container.format.name and stream.frames > index.packets:
+        return f"its header promises {stream.frames} frames but only {index.packets} are there"
+    declared = container.duration / av.time_base if container.duration else 0.0
+    # Matroska's counts from zero, others' from their first packet.
+    start = 0.0 if "matroska" in container.format.name else (container.start_time or 0) / av.time_base
+    # Only containers that store the duration can show a cut; others estimate it from what is there.
+    stored = any(name in container.format.name for name in ("mov", "matroska", "avi"))
+    if stored and declared and index.end_seconds < start + declared - max(0.5, 0.01 * declared):
+        return f"its header promises {declared:.1f} s but the data ends at {index.end_seconds - start:.1f} s"
+    return ""
 
 
 def missing_bytes(path: Path, demuxer: str) -> int:

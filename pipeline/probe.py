@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from .color.spec import ChromaLocation as Chroma
 from .color.spec import ColorSpec, Matrix, PixelFormat, Primaries, Range, Transfer, pixel_format
-from .cut_off import missing_bytes
+from .cut_off import damage
 from .errors import InputError
 from .index import INTERLACED, Index, index_frames, index_packets
 from .media import check_is_a_file, open_media, video_stream
@@ -187,7 +187,7 @@ def _describe(
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
         doubts=tuple(filter(None, (index.doubt, _mixed(flags)))),
-        damage=_damage(path, container, stream, index),
+        damage=damage(path, container, stream, index),
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
     )
@@ -240,21 +240,3 @@ def _other_streams(container: InputContainer, video: VideoStream) -> Iterator[St
         if stream.index != video.index and stream.type in ("audio", "subtitle", "data", "attachment", "video"):
             codec = stream.codec_context.name if stream.codec_context else ""
             yield StreamInfo(stream.index, stream.type, codec, stream.metadata.get("language", ""))
-
-
-def _damage(path: Path, container: InputContainer, stream: VideoStream, index: Index) -> str:
-    """Signs that the file is not whole. Decoders conceal a cut file, so the container is asked instead."""
-    if missing := missing_bytes(path, container.format.name):
-        return f"{missing} bytes are missing at its end"
-    if index.corrupt:
-        return f"{index.corrupt} of its packets are corrupt"
-    if "mov" in container.format.name and stream.frames > index.packets:
-        return f"its header promises {stream.frames} frames but only {index.packets} are there"
-    declared = container.duration / av.time_base if container.duration else 0.0
-    # Matroska's counts from zero, others' from their first packet.
-    start = 0.0 if "matroska" in container.format.name else (container.start_time or 0) / av.time_base
-    # Only containers that store the duration can show a cut; others estimate it from what is there.
-    stored = any(name in container.format.name for name in ("mov", "matroska", "avi"))
-    if stored and declared and index.end_seconds < start + declared - max(0.5, 0.01 * declared):
-        return f"its header promises {declared:.1f} s but the data ends at {index.end_seconds - start:.1f} s"
-    return ""
