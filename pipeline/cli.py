@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,16 +93,35 @@ def _farm(flags: argparse.Namespace, verb: str) -> int:
 def _convert_all(flags: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
     from .job import Job
 
-    if flags.output_folder is not None and not flags.dry_run:
-        try:
-            Path(flags.output_folder).mkdir(exist_ok=True)
-        except OSError as error:
-            raise write_error(error, Path(flags.output_folder)) from None
+    with _output_folder(flags):
+        return _convert_each(flags, [Job(**fields) for fields in jobs])
+
+
+@contextmanager
+def _output_folder(flags: argparse.Namespace) -> Iterator[None]:
+    """The folder of -o, which a dry run makes, too, but does not leave behind."""
+    if flags.output_folder is None:
+        yield
+        return
+    folder = Path(flags.output_folder)
+    passing = flags.dry_run and not os.path.exists(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(error, folder) from None
+    try:
+        yield
+    finally:
+        if passing:
+            folder.rmdir()
+
+
+def _convert_each(flags: argparse.Namespace, jobs: list[Job]) -> int:
     code = 0
-    for fields in jobs:
+    for job in jobs:
         try:
             with refusals_told():
-                _convert(flags, Job(**fields))
+                _convert(flags, job)
         except Exception as error:
             if len(jobs) == 1:
                 raise

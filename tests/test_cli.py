@@ -283,3 +283,10 @@ def test_a_bug_in_one_film_does_not_cost_the_others(
 def test_frames_after_the_end(clip: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run(clip, tmp_path / "out.mov", "--frames", "10:") == 2
     assert "--frames 10: begins after the end" in capsys.readouterr().err
+
+
+def test_a_dry_run_into_a_folder_that_is_not_there(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(clip, "-o", tmp_path / "out", "--dry-run") == 0
+    assert str(tmp_path / "out" / f"{clip.stem}.mov") in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert run(clip, "-o", tmp_path / "no" / "out", "--dry-run") == 73
