@@ -53,16 +53,14 @@ class Samples(Dataset[Sample]):
         if weights.sum() <= 0:
             weights[:] = 1
         self._until = np.cumsum(weights / weights.sum())
-        self._open: dict[int, tuple[Array, ...]] = {}
         self._pairs = _has_two_frames(config)
 
     def __getitem__(self, number: int) -> Sample:
         rng = np.random.default_rng([self._config.run.seed, number])
         which = min(int(np.searchsorted(self._until, rng.random(), side="right")), len(self._pictures) - 1)
-        arrays = self._open.get(which)
-        if arrays is None:
-            arrays = self._open[which] = self._pictures[which].open()
         picture = self._pictures[which]
+        # Opened anew, in a thousandth of a second: a process may have fewer files open than there are pictures.
+        arrays = picture.open()
         if picture.item.kind == "pair":
             return self._given(arrays, rng)
         return self._degraded(picture, arrays[0], rng)

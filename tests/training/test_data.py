@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,15 @@ def test_a_number_is_a_sample_everywhere(views: Path, tmp_path: Path) -> None:
     assert not torch.equal(one[1].x, one[2].x)
     with_worker = next(batches(pictures, replace(config, data=replace(config.data, workers=1)), 3))
     assert torch.equal(with_worker.x[1], one[7].x)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="has no list of open files")
+def test_pictures_do_not_stay_open(views: Path, tmp_path: Path) -> None:
+    """A process may have 1024 files open, and NTIRE 2021 has two in the cache for each of 1494 frames."""
+    samples = Samples(cache_items(find_items([Source(str(views), "manifest")], Data()), tmp_path), _config(views))
+    before = len(os.listdir("/proc/self/fd"))
+    assert len({samples[number].y.sum().item() for number in range(8)}) == 8
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize(
