@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,8 +143,11 @@ class Numbers(Sampler[list[int]]):
             step += 1
 
 
-def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: int = 0, world: int = 1) -> Any:
-    """An endless iterator of batches from an iteration on; Samples with one dimension more."""
+@contextmanager
+def batches(
+    pictures: Sequence[Picture], config: Config, iteration: int, rank: int = 0, world: int = 1
+) -> Iterator[Any]:
+    """An endless iterator of batches from an iteration on, Samples with one dimension more; its workers end with it."""
     workers, ahead = _queue(config)
     loader: DataLoader[Sample] = DataLoader(
         Samples(pictures, config),
@@ -154,10 +159,21 @@ def batches(pictures: Sequence[Picture], config: Config, iteration: int, rank: i
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # the loader draws numbers that nobody needs: not from the run's own
     )
-    # Terminals, torchrun and batch systems signal all processes of a run: the training process answers and ends the
-    # workers, which begin with seconds of imports.
-    with held_signals():
-        return iter(loader)
+    others, made = active_children(), None
+    try:
+        # Terminals, torchrun and batch systems signal all processes of a run: the training process answers and ends the
+        # workers, which begin with seconds of imports.
+        with held_signals():
+            made = iter(loader)
+        yield made
+    finally:
+        # An error keeps the iterator alive, which would end them: Python, as it exits, would wait for them for ever.
+        if workers and made is not None:
+            made._shutdown_workers()  # type: ignore[attr-defined]
+        for child in active_children():
+            if child not in others:
+                child.kill()
+                child.join()
 
 
 def _queue(config: Config) -> tuple[int, int | None]:

@@ -63,37 +63,19 @@ class Training:
 
     def run(self) -> int:
         """Steps until the iterations or the minutes are over, or a signal comes; then checkpoint and report."""
-        run, began, before = self.config.run, time.monotonic(), self.elapsed
-        progress = Progress(self.folder, run.iterations, self.iteration, quiet=not self.worker.first)
+        began = time.monotonic() - self.elapsed
+        progress = Progress(self.folder, self.config.run.iterations, self.iteration, quiet=not self.worker.first)
         progress.say(self._describe())
         with noted_signals() as received:
             if self.iteration == 0:
                 self._validate(progress)
-            samples = batches(self.pictures, self.config, self.iteration, self.worker.rank, self.worker.world)
-            saved, total, stop = time.monotonic(), torch.zeros((), device=self.worker.device), 0
-            since = self.iteration
+            rank, world = self.worker.rank, self.worker.world
             try:
-                while self.iteration < run.iterations and not stop:
-                    total += self._step(samples)
-                    progress.step()
-                    now = time.monotonic()
-                    self.elapsed = before + now - began
-                    if self.iteration % run.log_every == 0:
-                        self._log(progress, float(self.worker.mean(total)) / (self.iteration - since))
-                        total.zero_()
-                        since = self.iteration
-                    if self.iteration % run.validate_every == 0:
-                        self._validate(progress)
-                        self._save()
-                        saved = time.monotonic()
-                    elif now - saved >= 60 * run.checkpoint_minutes:
-                        self._save()
-                        saved = time.monotonic()
-                    stop = self.worker.largest(received[0] if received else int(self._out_of_time()))
+                with batches(self.pictures, self.config, self.iteration, rank, world) as samples:
+                    stop = self._steps(samples, progress, received, began)
             except BaseException:
                 progress.close()
                 raise
-            del samples
             finished = stop <= 1
             if finished and (not self.history or self.history[-1]["iteration"] != self.iteration):
                 self._validate(progress)
@@ -108,6 +90,29 @@ class Training:
         )
         progress.close()
         return 0 if finished else 128 + stop
+
+    def _steps(self, samples: Iterator[Any], progress: Progress, received: list[int], began: float) -> int:
+        """Steps until there is a reason to stop: 0 where none is left, 1 for the time, or the number of a signal."""
+        run, since, saved, stop = self.config.run, self.iteration, time.monotonic(), 0
+        total = torch.zeros((), device=self.worker.device)
+        while self.iteration < run.iterations and not stop:
+            total += self._step(samples)
+            progress.step()
+            now = time.monotonic()
+            self.elapsed = now - began
+            if self.iteration % run.log_every == 0:
+                self._log(progress, float(self.worker.mean(total)) / (self.iteration - since))
+                total.zero_()
+                since = self.iteration
+            if self.iteration % run.validate_every == 0:
+                self._validate(progress)
+                self._save()
+                saved = time.monotonic()
+            elif now - saved >= 60 * run.checkpoint_minutes:
+                self._save()
+                saved = time.monotonic()
+            stop = self.worker.largest(received[0] if received else int(self._out_of_time()))
+        return stop
 
     def part(self) -> float:
         """How much of the run is over, as the schedule counts."""

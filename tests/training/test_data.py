@@ -164,7 +164,8 @@ def test_a_number_is_a_sample_everywhere(views: Path, tmp_path: Path) -> None:
         assert torch.equal(first.y, second.y)
         assert first.x.shape == (1, 3, 16, 16)
     assert not torch.equal(one[1].x, one[2].x)
-    with_worker = next(batches(pictures, replace(config, data=replace(config.data, workers=1)), 3))
+    with batches(pictures, replace(config, data=replace(config.data, workers=1)), 3) as made:
+        with_worker = next(made)
     assert torch.equal(with_worker.x[1], one[7].x)
 
 

@@ -71,6 +71,23 @@ def test_ctrl_c_while_workers_start_ends_a_run_as_later(tiny: Tiny) -> None:
     assert "--resume goes on" in said
 
 
+def test_an_error_in_a_worker_ends_the_run(tiny: Tiny) -> None:
+    """Workers ignore signals, so Python, as it exits, would wait for them for ever."""
+    config = tiny("run")
+    command = [*COMMAND, str(config), "--set=data.workers=1", "--set=run.iterations=1000", "--set=data.cache=cache"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "iteration 0" in line)
+        for path in (config.with_suffix("") / "cache").glob("*.npy"):
+            path.unlink()
+        try:
+            said += process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 1, said
+    assert "FileNotFoundError" in said
+
+
 def test_a_signal_that_is_sent_twice_is_one() -> None:
     """As `timeout` does: to the process, and to its group."""
     code = """if True:
