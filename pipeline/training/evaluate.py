@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     which = top.add_argument_group("which pictures")
     which.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="these scenes only; * and ? are allowed")
     which.add_argument(
-        "--split", default="all", choices=views.SPLITS, help="of --views, by the training's rule (default all)"
+        "--split", default="", choices=views.SPLITS, help="of --views, by the training's rule (default all)"
     )
     which.add_argument("--limit", type=_positive, metavar="N", help="at most N pictures, spread evenly")
     which.add_argument("--seed", type=int, default=0, help="of the degradation and the bootstrap (default 0)")
@@ -96,6 +96,8 @@ def evaluate(flags: argparse.Namespace) -> list[Row]:
         raise UsageError("--figures needs a folder", "-o FOLDER")
     if flags.cvvdp and not colorvideovdp.is_installed():
         raise UsageError("--cvvdp needs ColorVideoVDP", "pip install cvvdp, or leave out --cvvdp.")
+    if flags.split and flags.views is None:
+        raise UsageError("--split needs --views: of other pictures it is not known", "Choose with --scenes.")
     _check_device(flags.device)
     if flags.clips is not None:
         return _evaluate_clips(flags)
@@ -164,7 +166,7 @@ def _items(flags: argparse.Namespace) -> list[Item]:
         return layouts.folder_of_pairs(flags.pairs)
     if flags.ntire is not None:
         return layouts.ntire_2021(flags.ntire)
-    return views.view_items(flags.views, flags.split, flags.seed)
+    return views.view_items(flags.views, flags.split or "all", flags.seed)
 
 
 def _measures(flags: argparse.Namespace) -> tuple[Measure, ...]:

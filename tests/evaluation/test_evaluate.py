@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,9 @@ def test_mistakes_are_one_sentence(
         (["identity", *take, "--device", "cuda:99"], 2, "cannot be used"),
         (["identity", *take, "-o", str(tmp_path / "file" / "x")], 73, "cannot be made"),
         (["identity", *take, "--scenes", "none"], 2, "no picture has a scene"),
+        (["identity", *take, "--split", "held-out"], 2, "--split needs --views"),
+        (["identity", "--ntire", str(pairs), "--split", "all"], 2, "--split needs --views"),
+        (["identity", "--clips", str(pairs), "--split", "train"], 2, "--split needs --views"),
     ):
         assert main(arguments) == code, arguments
         shown = capsys.readouterr().err
@@ -164,6 +168,15 @@ def test_mistakes_are_one_sentence(
         assert message in shown
         assert "hint: " in shown
         assert len(shown.splitlines()) == 2
+
+
+def test_labels_that_differ_by_a_sign_have_pictures_of_their_own(pairs: Path, tmp_path: Path) -> None:
+    models = ["lr 1=identity", "lr:1=identity", "lr_1=identity"]
+    report = tmp_path / "report"
+    assert main([*models, "--pairs", str(pairs), "--limit", "1", "-o", str(report), "--figures", "1"]) == 0
+    shown = re.findall(r'src="([^"]+)"', (report / "index.html").read_text())
+    assert len(shown) == len(set(shown))
+    assert all((report / each).is_file() for each in shown)
 
 
 def test_as_a_command(pairs: Path) -> None:

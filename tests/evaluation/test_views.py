@@ -85,6 +85,13 @@ def test_what_is_wrong_with_an_exr(folder: Path, capsys: pytest.CaptureFixture[s
     assert "a.exr has no channel R" in capsys.readouterr().err
 
 
+def test_a_single_picture_is_not_held_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "bc":
+        (folder / f"{name}.exr").unlink()
+    assert main(["identity", "--views", str(folder), "--split", "held-out"]) == 65
+    assert "has no picture that is in the split 'held-out'" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["identity", "--views", str(tmp_path / "none")]) == 65
     assert "none" in capsys.readouterr().err

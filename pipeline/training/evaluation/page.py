@@ -72,7 +72,7 @@ class Page:
         return stem
 
     def _image(self, stem: str, figure: Figure) -> str:
-        name = re.sub(r"[^\w.-]+", "_", f"{stem}__{figure.kind}__{figure.column}") + ".png"
+        name = self._stem(f"{stem}__{figure.kind}__{figure.column}") + ".png"
         images.write_png(self._folder / "figures" / name, figure.codes)
         return f'<img loading="lazy" src="figures/{name}" alt="{escape(f"{figure.column}: {figure.kind}")}">'
 

@@ -34,7 +34,7 @@ def view_items(path: Path, split: str = "all", seed: int = 0) -> list[Item]:
     """Items of a folder with a manifest.json, or of all .jp2, .exr and .hdr below a folder.
 
     Each picture has its own random state, made of `seed` and its name. Raises UsageError without the training's
-    modules, and whatever they raise for a bad folder.
+    modules, DataError where the split is empty, and whatever they raise for a bad folder.
     """
     config, sources = _module("config"), _module("sources")
     folder = path.parent if path.name == "manifest.json" else path
@@ -42,6 +42,8 @@ def view_items(path: Path, split: str = "all", seed: int = 0) -> list[Item]:
     found = sources.find_items([config.Source(path=str(folder), layout=layout)], config.Data())
     train, held_out = sources.split(found, config.Data())
     chosen = {"held-out": held_out, "train": train, "all": [*train, *held_out]}[split]
+    if not chosen:
+        raise DataError(f"{folder} has no picture that is in the split {split!r}", "--split all takes every picture")
     stems = Counter(_stem(each.name) for each in chosen)
     items = [_item(each.files[0], each.name, each.scene, seed, stems[_stem(each.name)] == 1) for each in chosen]
     return sorted(items, key=lambda item: item.name)
