@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..metrics.psnr import psnr_l, psnr_mu
+from ..metrics.psnr import norm_of, psnr_l, psnr_mu
 from ..network.hdrunet import HDRUNet
 from .cache import Picture
 from .config import Config
 from .degrade import degrade, draw, truth
 from .views import shoot, shoot_panorama
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,32 @@ class Scores:
 
 
 def held_out_pairs(pictures: Sequence[Picture], config: Config) -> list[Pair]:
-    """At most data.validation_views pairs, scenes in turn, from the light of one number per picture's name."""
+    """At most data.validation_views pairs, scenes in turn, from the light of one number per picture's name. Of what is
+    black there is no PSNR-mu: it is left out."""
     scenes: dict[str, list[Picture]] = {}
     for picture in pictures:
         if picture.item.kind != "panorama" or all(each.item.kind == "panorama" for each in pictures):
             scenes.setdefault(picture.item.scene, []).append(picture)
+    # Names in their order would be the first of a film's frames.
     order = [
-        (turn, scene, picture)
-        for scene, members in sorted(scenes.items())
+        (turn, _number(scene), picture)
+        for scene, members in scenes.items()
         for turn, picture in enumerate(sorted(members, key=lambda each: _number(each.item.name)))
     ]
     order.sort(key=lambda entry: entry[:2])
-    return [_pair(picture, config) for _, _, picture in order[: config.data.validation_views]]
+    pairs: list[Pair] = []
+    black = 0
+    for _, _, picture in order:
+        if len(pairs) == config.data.validation_views:
+            break
+        pair = _pair(picture, config)
+        if norm_of(pair.y[0]) > 0:
+            pairs.append(pair)
+        else:
+            black += 1
+    if black:
+        _log.warning("%d held-out pictures are black, and left out: there is no PSNR-mu of them", black)
+    return pairs
 
 
 def _pair(picture: Picture, config: Config) -> Pair:
