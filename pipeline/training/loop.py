@@ -28,6 +28,7 @@ from .optimize import Average, learning_rate, make_optimizer
 from .progress import Progress
 from .report import write_report
 from .signals import noted_signals
+from .sources import units
 from .validate import Scores, held_out_pairs, validate
 
 
@@ -37,7 +38,7 @@ class Training:
     def __init__(
         self, config: Config, worker: Worker, network: HDRUNet, pictures: list[Picture], held: list[Picture]
     ) -> None:
-        self.config, self.worker, self.pictures = config, worker, pictures
+        self.config, self.worker, self.pictures, self.held = config, worker, pictures, held
         self.folder = Path(config.run.output)
         self.data = data_sha256(pictures, held)
         self.pairs = held_out_pairs(held, config) if worker.first else []
@@ -243,10 +244,11 @@ class Training:
 
     def _describe(self) -> str:
         dtype = str(self.worker.dtype or torch.float32).removeprefix("torch.")
-        scenes = len({picture.item.scene for picture in self.pictures})
+        items = [picture.item for picture in self.pictures]
+        scenes = f"{len({item.scene for item in items})} {units(items)}"
         begins = f"goes on from iteration {self.iteration}" if self.iteration else "begins"
         return (
-            f"{self.folder} {begins}: {len(self.pictures)} pictures of {scenes} scenes, {len(self.pairs)} held out;"
+            f"{self.folder} {begins}: {len(items)} pictures of {scenes}, {len(self.held)} held out;"
             f" {self.worker.world} x {self.worker.device} in {dtype}, process {os.getpid()}{self.note}"
         )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from .cache import write_error
 from .checkpoint import revision
 from .progress import strip
+from .sources import units
 from .validate import Pair, validate
 
 if TYPE_CHECKING:
@@ -49,18 +50,25 @@ def _page(training: Training, pictures: list[str]) -> str:
             f"| {entry['iteration']:.0f} | {entry['minutes']:.1f} | {entry['psnr_mu']:.3f} | {entry['psnr_l']:.3f}"
             f" | {entry['better']:.0%} |"
         )
+    held_units, size = units(picture.item for picture in training.pictures), config.data.validation_size
     speed = training.iteration / max(training.elapsed, 1e-9)
     facts = {
         "iterations": f"{training.iteration}, {training.elapsed / 60:.1f} min, {speed:.2f} it/s",
         "waiting for data": f"{training.waited / max(training.elapsed, 1e-9):.1%} of the time",
         "device": f"{worker.world} x {worker.device}, {str(worker.dtype or 'float32').removeprefix('torch.')}",
-        "pictures": f"{len(training.pictures)} to train on, {len(training.pairs)} held out (whole scenes)",
+        "pictures": f"{len(training.pictures)} to train on, {len(training.held)} held out by {held_units}",
+        "validation": f"{len(training.pairs)} of those, a window of at most {size}x{size} of each",
         "data": training.data,
         "revision": revision(),
         "last loss": f"{training.losses[-1][1]:.5f}" if training.losses else "none yet",
     }
     lines = ["# Training report", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
-    lines += ["", "## Held-out scenes", "", "| iteration | minutes | PSNR-mu dB | PSNR-L dB | better than the source |"]
+    lines += [
+        "",
+        f"## Held-out {held_units}",
+        "",
+        "| iteration | minutes | PSNR-mu dB | PSNR-L dB | better than the source |",
+    ]
     lines += ["|---|---|---|---|---|", *rows, "", *(f"![{name}]({name})\n" for name in pictures)]
     if len(pictures) > 1:
         lines += ["Held-out pictures: the source, the output, the truth, by one tone curve.", ""]

@@ -62,6 +62,11 @@ def split(items: Iterable[Item], data: Data) -> tuple[list[Item], list[Item]]:
     return train, [item for item in items if item.scene in held]
 
 
+def units(items: Iterable[Item]) -> str:
+    """What is held out as a whole, to be told: NTIRE 2021 does not say which of its frames are of one scene."""
+    return " and ".join(sorted({"frames" if item.kind == "pair" else "scenes" for item in items}, reverse=True))
+
+
 def _hash_of_name(scene: str) -> float:
     """0..1, the same for a name whatever other scenes there are."""
     return int.from_bytes(hashlib.sha256(scene.encode()).digest()[:6]) / 2**48

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,6 +34,35 @@ def write_jp2(path: Path, picture: Floats) -> None:
         stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "rgb48le"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(codes, format="rgb48le")))
         container.mux(stream.encode(None))
+
+
+def write_png(path: Path, picture: npt.NDArray[Any], pixel_format: str) -> None:
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], pixel_format
+        name = "rgb24" if pixel_format == "rgb24" else "rgb48le"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=name).reformat(format=pixel_format)))
+        container.mux(stream.encode(None))
+
+
+def write_pair(paths: Sequence[Path], picture: Floats) -> tuple[npt.NDArray[np.uint8], Floats, float]:
+    """Medium, truth and alignratio as of NTIRE 2021, of light; x, y and the ratio."""
+    y = (picture ** (1 / 2.24)).astype(np.float32)
+    x, ratio = np.rint(np.clip(y, 0, 1) * 255).astype(np.uint8), float(65535 / y.max())
+    write_png(paths[0], x, "rgb24")
+    write_png(paths[1], np.rint(y * ratio).astype(np.uint16), "rgb48be")
+    np.save(paths[2], np.float64(ratio))
+    return x, y, ratio
+
+
+@pytest.fixture(scope="session")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pairs in the layout of NTIRE 2021."""
+    folder = tmp_path_factory.mktemp("frames")
+    for index in range(6):
+        paths = [folder / f"{index:04d}_{part}" for part in ("medium.png", "gt.png", "alignratio.npy")]
+        write_pair(paths, light(index))
+    return folder
 
 
 @pytest.fixture(scope="session")

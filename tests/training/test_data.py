@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -22,7 +21,7 @@ from hdrunet_video.training.sources import find_items, split
 from hdrunet_video.training.steady import warp
 from hdrunet_video.training.views import shoot, shoot_panorama
 
-from .conftest import light, write_jp2
+from .conftest import light, write_jp2, write_pair
 
 OpenEXR = pytest.importorskip("OpenEXR")
 
@@ -34,15 +33,6 @@ def write_hdr(path: Path, picture: np.ndarray) -> None:
     pixels = np.concatenate([codes, (exponent + 128)[..., None]], axis=-1).astype(np.uint8)
     header = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {picture.shape[0]} +X {picture.shape[1]}\n"
     path.write_bytes(header.encode() + pixels.tobytes())
-
-
-def write_png(path: Path, picture: np.ndarray, pixel_format: str) -> None:
-    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
-        stream = container.add_stream("png", rate=1)
-        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], pixel_format
-        name = "rgb24" if pixel_format == "rgb24" else "rgb48le"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=name).reformat(format=pixel_format)))
-        container.mux(stream.encode(None))
 
 
 def test_readers_agree(tmp_path: Path) -> None:
@@ -123,16 +113,12 @@ def test_decoded_once_and_known_by_content(views: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_the_layout_of_ntire_2021(tmp_path: Path, apart: bool) -> None:
-    y = (light(2) ** (1 / 2.24)).astype(np.float32)
-    x, ratio = np.rint(np.clip(y, 0, 1) * 255).astype(np.uint8), 65535 / y.max()
     names = ("medium/0007.png", "gt/0007.png", "alignratio/0007_alignratio.npy")
     if not apart:
         names = ("0007_medium.png", "0007_gt.png", "0007_alignratio.npy")
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-    write_png(tmp_path / names[0], x, "rgb24")
-    write_png(tmp_path / names[1], np.rint(y * ratio).astype(np.uint16), "rgb48be")
-    np.save(tmp_path / names[2], np.float64(ratio))
+    x, y, ratio = write_pair([tmp_path / name for name in names], light(2))
     (item,) = find_items([Source(str(tmp_path), "ntire2021")], Data())
     assert (item.scene, item.kind) == ("0007", "pair")
     read_x, read_y = read_ntire(*item.files)

@@ -36,15 +36,15 @@ class Table:
         return "\n".join((f"## {self.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""))
 
 
-def means(rows: Sequence[Row], measures: Sequence[Measure], seed: int = 0) -> Table:
-    """The mean of each model with its 95 % interval."""
+def means(rows: Sequence[Row], measures: Sequence[Measure], seed: int = 0, unit: str = "scene") -> Table:
+    """The mean of each model with its 95 % interval; `unit` is what the rows call a scene."""
     lines = []
     for model in _models(rows):
         intervals = [interval(rows, model, measure, seed) for measure in measures]
         lines.append((model, *(_mean(found, each) for found, each in zip(intervals, measures, strict=True))))
     pictures, scenes = len({row.name for row in rows}), len({row.scene for row in rows})
-    counted = f"{pictures} picture{'s' * (pictures != 1)} of {scenes} scene{'s' * (scenes != 1)}"
-    title = f"Means over {counted}, with 95 % intervals (bootstrap over scenes)"
+    counted = f"{pictures} picture{'s' * (pictures != 1)} of {scenes} {unit}{'s' * (scenes != 1)}"
+    title = f"Means over {counted}, with 95 % intervals (bootstrap over {unit}s)"
     return Table(title, ("model", *map(_heading, measures)), tuple(lines))
 
 
