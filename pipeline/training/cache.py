@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -89,6 +90,21 @@ def cache_items(
             raise
 
 
+def keep_apart(train: Sequence[Picture], held: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """Both parts of a split, with scenes to train on that have a picture equal to a held-out one held out as well.
+    Raises DataError where no scene is left."""
+    train, held = list(train), list(held)
+    while True:
+        known = {picture.digest for picture in held}
+        twins = {picture.item.scene for picture in train if picture.digest in known}
+        if not twins:
+            return train, held
+        held += [picture for picture in train if picture.item.scene in twins]
+        train = [picture for picture in train if picture.item.scene not in twins]
+        if not train:
+            raise DataError("every scene to train on has a picture that is held out, too", "take out the equal files")
+
+
 def data_sha256(train: Sequence[Picture], held: Sequence[Picture]) -> str:
     """One hash of which pictures, of which scenes, are trained on and held out: the same wherever they lie."""
     lines = [
@@ -152,7 +168,8 @@ def _read(item: Item) -> tuple[Array, ...]:
 
 def _write(path: Path, content: Any) -> None:
     """Write an array or a JSON object under another name, then rename: what has the name is complete."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Equal files have one name, and may be decoded by two threads at once.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with open(unfinished, "wb") as file:
             if isinstance(content, np.ndarray):

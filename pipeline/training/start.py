@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,12 +13,14 @@ from ..device import is_out_of_memory
 from ..errors import ConfigError, RetryError
 from ..network.hdrunet import HDRUNet
 from ..network.weights import load_network
-from .cache import cache_items
+from .cache import cache_items, keep_apart
 from .checkpoint import STATE
 from .compute import seed_all, start
 from .config import Config
 from .loop import Training
-from .sources import find_items, split
+from .sources import Item, find_items, split, units
+
+_log = logging.getLogger(__name__)
 
 
 def train(config: Config, resume: bool = False, check: bool = False) -> int:
@@ -30,8 +34,9 @@ def train(config: Config, resume: bool = False, check: bool = False) -> int:
         cache = folder / config.data.cache
         if not worker.first:
             worker.wait_for_all()
-        pictures = [cache_items(each, cache) for each in (items, held_items)]
+        pictures = keep_apart(cache_items(items, cache), cache_items(held_items, cache))
         if worker.first:
+            _tell_of_twins(items, [picture.item for picture in pictures[0]])
             worker.wait_for_all()
         if check:
             return 0
@@ -49,6 +54,12 @@ def train(config: Config, resume: bool = False, check: bool = False) -> int:
         ) from None
     finally:
         worker.leave()
+
+
+def _tell_of_twins(items: Sequence[Item], left: Sequence[Item]) -> None:
+    moved = len({item.scene for item in items} - {item.scene for item in left})
+    if moved:
+        _log.warning("%s held out besides, for a file that equals a held-out one: %d", units(items), moved)
 
 
 def make_network(config: Config) -> HDRUNet:

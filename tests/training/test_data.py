@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import torch
 
 from hdrunet_video.errors import DataError
 from hdrunet_video.training import cache, data
-from hdrunet_video.training.cache import cache_items, data_sha256, measure
+from hdrunet_video.training.cache import cache_items, data_sha256, keep_apart, measure
 from hdrunet_video.training.config import Config, Data, Degrade, Loss, Optimizer, Source
 from hdrunet_video.training.data import Numbers, Samples, batches
 from hdrunet_video.training.images import read_light, read_ntire
@@ -109,6 +110,32 @@ def test_decoded_once_and_known_by_content(views: Path, tmp_path: Path, monkeypa
     monkeypatch.undo()
     first[0].files[0].write_bytes(b"damaged")
     assert cache_items(items[:1], tmp_path)[0].open()[0].shape == (48, 64, 3)
+
+
+def test_equal_files_are_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        write_jp2(tmp_path / f"{name}.jp2", light(1))
+    read, replace_file, both = cache._read, os.replace, threading.Barrier(2, timeout=30)
+    monkeypatch.setattr(cache, "cores", lambda: 2)
+    monkeypatch.setattr(cache, "_read", lambda item: (both.wait(), read(item))[1])
+    monkeypatch.setattr(os, "replace", lambda old, new: (both.wait(), replace_file(old, new))[1])
+    one, other = cache_items(find_items([Source(str(tmp_path))], Data()), tmp_path / "cache")
+    assert one.files == other.files
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_a_scene_with_a_held_out_picture_is_held_out(tmp_path: Path) -> None:
+    """b equals a, and another picture of b's scene equals one of c."""
+    for name, seed in (("a/1", 1), ("b/1", 1), ("b/2", 2), ("c/1", 2), ("c/2", 3), ("d/1", 4)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_jp2(tmp_path / f"{name}.jp2", light(seed))
+    items = [replace(item, scene=item.name[0]) for item in find_items([Source(str(tmp_path))], Data())]
+    made = cache_items(items, tmp_path / "cache")
+    train, held = keep_apart(made[1:], made[:1])
+    assert {picture.item.scene for picture in train} == {"d"}
+    assert [picture.item.scene for picture in held] == ["a", "b", "b", "c", "c"]
+    with pytest.raises(DataError, match="every scene to train on"):
+        keep_apart(made[1:-1], made[:1])
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hdrunet_video.errors import ConfigError
 from hdrunet_video.network.weights import BUNDLED, save_network
 from hdrunet_video.training.config import load_config
 from hdrunet_video.training.start import make_network
+from tests.training.conftest import light, write_jp2
 from tests.training.runs import Tiny, run, tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
@@ -33,6 +35,16 @@ def test_our_own_pictures_take_the_bundled_weights_further(views: Path, tmp_path
     # One step: other weights, but near.
     changes = [float((trained[name] - bundled[name]).norm() / bundled[name].norm()) for name in bundled]
     assert 0 < max(changes) < 0.05
+
+
+def test_equal_files_of_two_scenes_are_told(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for seed, name in enumerate(("held", "other", "third")):
+        write_jp2(tmp_path / f"{name}.jp2", light(seed))
+    shutil.copy(tmp_path / "held.jp2", tmp_path / "twin.jp2")
+    settings = (f"source=[{{path='{tmp_path}'}}]", "data.validation_scenes=['held']", "run.iterations=1")
+    assert run(tiny("run"), *settings) == 0
+    assert "scenes held out besides, for a file that equals a held-out one: 1" in caplog.text
+    assert "2 to train on, 2 held out by scenes" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_starting_with_the_weighting_of_weights_whose_unet_is_shut(tiny: Tiny, tmp_path: Path) -> None:
