@@ -50,13 +50,13 @@ class Worker:
         if self.world > 1:
             dist.barrier(self.patient)
 
-    def largest(self, value: int) -> int:
-        """The largest of the processes' numbers."""
+    def agree(self, number: int, seconds: float) -> tuple[int, float]:
+        """The largest of the processes' numbers, and the first one's seconds: clocks begin and go apart."""
         if self.world == 1:
-            return value
-        together = torch.tensor(value, device=self.device)
+            return number, seconds
+        together = torch.tensor([number, seconds if self.first else 0.0], dtype=torch.float64, device=self.device)
         dist.all_reduce(together, dist.ReduceOp.MAX)
-        return int(together)
+        return int(together[0]), float(together[1])
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of the processes' numbers."""

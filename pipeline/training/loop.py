@@ -112,7 +112,8 @@ class Training:
             elif now - saved >= 60 * run.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
-            stop = self.worker.largest(received[0] if received else int(self._out_of_time()))
+            stop, self.elapsed = self.worker.agree(received[0] if received else 0, self.elapsed)
+            stop = stop or int(self._out_of_time())
         return stop
 
     def part(self) -> float:

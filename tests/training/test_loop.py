@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -32,13 +33,21 @@ def test_two_processes_are_one_that_accumulates(tiny: Tiny) -> None:
     one, two = tiny("one"), tiny("two")
     settings = ("run.iterations=3", "schedule.kind=constant", "compute.threads=1")
     assert run(one, "optimizer.accumulate=2", *settings) == 0
+    together([*COMMAND, str(two), *(f"--set={each}" for each in settings)])
+    first, second = (tensors(path.with_suffix("") / "last.safetensors") for path in (one, two))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-3, atol=2e-5)
+
+
+def together(command: list[str]) -> None:
+    """Run a command as two processes of one run."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(
-            [*COMMAND, str(two), *(f"--set={each}" for each in settings)],
+            command,
             env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -47,9 +56,28 @@ def test_two_processes_are_one_that_accumulates(tiny: Tiny) -> None:
     ]
     said = [process.communicate(timeout=150)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
-    first, second = (tensors(path.with_suffix("") / "last.safetensors") for path in (one, two))
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=1e-3, atol=2e-5)
+
+
+def test_processes_go_by_the_clock_of_the_first(tiny: Tiny, tmp_path: Path) -> None:
+    """Each for itself would take other learning rates, and then have other weights."""
+    code = """if True:
+        import os, sys, time
+        from pathlib import Path
+        from types import SimpleNamespace
+        from hdrunet_video.training import loop
+        from hdrunet_video.training.__main__ import main
+        rank, rates, learning_rate = int(os.environ["RANK"]), [], loop.learning_rate
+        loop.time = SimpleNamespace(monotonic=lambda: time.monotonic() * (1 + 50 * rank))
+        loop.learning_rate = lambda *state: rates.append(learning_rate(*state)) or rates[-1]
+        code = main(sys.argv[2:])
+        Path(sys.argv[1], f"rates{rank}").write_text(str(rates))
+        sys.exit(code)
+    """
+    settings = ("run.minutes=60", "schedule.over=time", "schedule.kind=cosine")
+    together([sys.executable, "-c", code, str(tmp_path), str(tiny("run")), *(f"--set={each}" for each in settings)])
+    first, second = ((tmp_path / f"rates{rank}").read_text() for rank in range(2))
+    assert first == second
+    assert len(set(first.split(", "))) == 6
 
 
 def test_what_a_run_leaves(tiny: Tiny) -> None:
