@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from hdrunet_video.presets import MUXERS
+from hdrunet_video.presets.schema import MUXERS
 
 from .errors import InputError, PlanError, write_error
 from .job import Plan

@@ -8,7 +8,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from hdrunet_video.presets import MUXERS, Preset, preset_names
+from hdrunet_video.presets import Preset, preset_names
+from hdrunet_video.presets.schema import MUXERS
 
 from .errors import OutputError, PresetError, UsageError
 from .nvidia import is_nvenc

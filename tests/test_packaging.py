@@ -91,6 +91,7 @@ LAYERS = [
     "color.*",
     "frame",
     "color.convert color.path color.cuda color.cuda_trial",
+    "presets.*",
     "presets",
     "network.* baselines.*",
     "cut_off index media probe",
