@@ -29,7 +29,7 @@ from .progress import Progress
 from .report import write_report
 from .signals import noted_signals
 from .sources import units
-from .validate import Scores, held_out_pairs, validate
+from .validate import held_out_pairs, validate
 
 
 class Training:
@@ -192,7 +192,7 @@ class Training:
         self.history.append(entry)
         progress.write(self.iteration, {f"held-out/{name}": value for name, value in vars(scores).items()})
         progress.pictures(self.iteration, self.pairs[: self.config.run.pictures], self.shipped, self.worker.device)
-        progress.say(f"iteration {self.iteration}, {len(self.pairs)} held-out pictures: {_said(scores)}")
+        progress.say(f"iteration {self.iteration}, {len(self.pairs)} held-out pictures: {scores.said()}")
         if scores.psnr_mu > self.best:
             self.best = scores.psnr_mu
             if self.iteration:
@@ -234,7 +234,8 @@ class Training:
         for name, value in self.average.weights.items():
             value.copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty of a run that was not in fp16
+            self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"], self.worker.device)
         self.iteration, self.elapsed, self.waited = state["iteration"], state["elapsed"], state["waited"]
         history = json.loads(state["history"])
@@ -252,9 +253,3 @@ class Training:
             f"{self.folder} {begins}: {len(items)} pictures of {scenes}, {len(self.held)} held out;"
             f" {self.worker.world} x {self.worker.device} in {dtype}, process {os.getpid()}{self.note}"
         )
-
-
-def _said(scores: Scores) -> str:
-    dead = f"; WARNING: {scores.dead:.0%} of the U-Net's last channels are dead" if scores.dead > 0.5 else ""
-    decibels = f"PSNR-mu {scores.psnr_mu:.3f} dB, PSNR-L {scores.psnr_l:.3f} dB"
-    return f"{decibels}, better than the source on {scores.better:.0%}{dead}"

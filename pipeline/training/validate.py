@@ -45,6 +45,12 @@ class Scores:
     """Share of the channels before the last convolution that are 0 everywhere: a network can lose its U-Net that way,
     and go on with the weighting network alone."""
 
+    def said(self) -> str:
+        """In a line, with a warning where the network is about to be lost."""
+        dead = f"; WARNING: {self.dead:.0%} of the U-Net's last channels are dead" if self.dead > 0.5 else ""
+        decibels = f"PSNR-mu {self.psnr_mu:.3f} dB, PSNR-L {self.psnr_l:.3f} dB"
+        return f"{decibels}, better than the source on {self.better:.0%}{dead}"
+
 
 def held_out_pairs(pictures: Sequence[Picture], config: Config) -> list[Pair]:
     """At most data.validation_views pairs, scenes in turn, from the light of one number per picture's name. Of what is

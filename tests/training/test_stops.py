@@ -39,6 +39,18 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert "goes on from iteration 2" in capsys.readouterr().err
 
 
+def test_a_run_goes_on_in_another_precision(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU that has no bf16, of what a CPU began: fp16 scales its gradients, and nothing of that was kept."""
+    config = tiny("run")
+    assert run(config, "compute.precision=auto", "run.iterations=2") == 0
+    monkeypatch.setattr("hdrunet_video.training.compute._dtype", lambda precision, device: torch.float16)
+    for iterations in (4, 6):
+        assert run(config, "compute.precision=auto", f"run.iterations={iterations}", resume=True) == 0
+        state = torch.load(config.with_suffix("") / "last.state", weights_only=True)
+        assert state["iteration"] == iterations
+        assert state["scaler"]["scale"] >= 1
+
+
 def test_a_signal_ends_a_run_between_two_steps(tiny: Tiny) -> None:
     whole, parts = tiny("whole"), tiny("parts")
     assert run(whole, "run.iterations=14", "run.validate_every=1000") == 0
