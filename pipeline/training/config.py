@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..network.config import HDRUNetConfig
+from .effects import check_effects
 from .settings import build, lay_over, number, read_toml, span
 
 
@@ -253,6 +254,7 @@ def load_config(name: str | Path, settings: Iterable[str] = ()) -> Config:
     document = read_toml(path)
     lay_over(document, settings)
     config = build(Config, document, "")
+    check_effects(config, document)
     sources = tuple(replace(each, path=str(folder / each.path)) for each in config.source)
     run = replace(config.run, output=str(folder / config.run.output))
     start = replace(

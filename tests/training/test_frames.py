@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from hdrunet_video.errors import ConfigError
+from hdrunet_video.training.config import load_config
 from hdrunet_video.training.evaluate import main as evaluate
 from tests.training.runs import Tiny, run
 
@@ -27,3 +30,20 @@ def test_frames_are_not_called_scenes(frames: Path, tiny: Tiny, capsys: pytest.C
     assert "scenes" not in report.partition("## Configuration")[0]
     assert evaluate(["identity", "--ntire", str(frames)]) == 0
     assert "Means over 6 pictures of 6 frames, with 95 % intervals (bootstrap over frames)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["degrade.noise_free=0.5"], "[degrade] has no effect"),
+        (["data.highlights=0.5"], "data.highlights has no effect"),
+        (["loss.steady=invariance"], "loss.steady = 'invariance' with steady_pairs = 'pan' has no effect"),
+    ],
+)
+def test_what_pairs_cannot_have_is_refused(frames: Path, tiny: Tiny, settings: list[str], said: str) -> None:
+    config, (source, _) = tiny("run"), of(frames)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_config(config, [source, *settings])
+    load_config(config, settings)
+    load_config(config, [source, "loss.steady=invariance", "loss.steady_pairs=transform", "data.highlights=0"])
+    load_config(config, [source, "loss.steady=jacobian", "loss.steady_weight=0"])

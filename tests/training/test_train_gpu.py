@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -51,6 +52,15 @@ def test_from_nothing_to_a_result_and_on(views: Path, tmp_path: Path) -> None:
     assert result["forward_errors"].keys() == {"fp32", "fp16", "bf16"}
     assert load_network(tmp_path / "out" / "best.safetensors").config.channels == 4
     assert "Held-out scenes" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_manifest_may_have_no_panoramas(views: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "views"
+    shutil.copytree(views, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({"items": manifest["items"]}))
+    done = script(folder, tmp_path, "run.iterations=1")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
