@@ -1,6 +1,6 @@
 """Training and evaluation of the network; nothing that converts a video imports this.
 
-    config      a TOML file -> Config, every field checked and documented
+    config      a TOML file -> Config, every field checked and documented; effects.py refuses what would do nothing
     images      one picture file -> linear light
     sources     folders -> items: which pictures there are, of which scenes
     cache       items -> memory-mapped pictures, decoded once
