@@ -108,6 +108,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         "ALLOCATION_FAILED",
         "bad_alloc",
         "create a primitive",
+        "unable to find an engine",  # cuDNN, for each of whose engines memory was lacking
     )
     known = isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
     return known and "primitive descriptor" not in str(error)

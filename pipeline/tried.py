@@ -28,8 +28,9 @@ def tried[T](
     log: logging.Logger,
     otherwise: str,
     instead: str = "--device cpu",
+    level: int = logging.WARNING,
 ) -> T | None:
-    """What `make` makes where `fault` finds none in it. Else None and a warning in `log`: what happens `otherwise`, and
+    """What `make` makes where `fault` finds none in it. Else None and a line in `log`: what happens `otherwise`, and
     the reason. Raises UsageError where kernels went wrong in such a way that CUDA runs nothing any more, so that it
     would be the same at the next start; its hint is to give `instead`. That there is no memory passes: other
     code would need no less, and which code it is must not depend on what else the device does.
@@ -46,10 +47,15 @@ def tried[T](
             raise
         log.debug("%s", otherwise, exc_info=problem)
         reason = _said(problem)
-        if any(each in reason for each in _FAULTS):
+        if is_fault(problem):
             raise UsageError(f"the kernels do not work on {device}: {reason}", f"give {instead}") from problem
-    log.warning("%s: %s", otherwise, reason)
+    log.log(level, "%s: %s", otherwise, reason)
     return None
+
+
+def is_fault(problem: BaseException) -> bool:
+    """True for kernels that went wrong in such a way that CUDA runs nothing of this process any more."""
+    return any(each in _said(problem) for each in _FAULTS)
 
 
 def _said(problem: BaseException) -> str:

@@ -21,17 +21,22 @@ _CODES = 1023
 
 
 def believed[N: Network](
-    make: Callable[[], N], reference: HDRUNet, tolerance: float, log: logging.Logger, otherwise: str
+    make: Callable[[], N],
+    reference: HDRUNet,
+    tolerance: float,
+    log: logging.Logger,
+    otherwise: str,
+    level: int = logging.WARNING,
 ) -> N | None:
     """What `make` makes where it is within `tolerance`, in 10-bit codes, of the reference on the reference's device.
-    Else None and a warning in `log`; see `tried`."""
+    Else None and a line in `log`; see `tried`."""
     device = reference.stem.weight.device
 
     def fault(made: N) -> str | None:
         error = largest_error(made, reference, device)
         return None if error <= tolerance else f"it is wrong by {error:.2f} of a 10-bit code"
 
-    return tried(make, fault, device, log, otherwise, "--precision fp32, or --device cpu")
+    return tried(make, fault, device, log, otherwise, "--precision fp32, or --device cpu", level)
 
 
 @torch.no_grad()

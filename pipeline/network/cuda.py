@@ -118,6 +118,8 @@ class Fused:
         graph = self._graphs.pop(size, None)
         if graph is None and seen and self._capture is not None:
             try:
+                if self.way == "cudnn":  # each thread has cuDNN's plans of its own, which are not to be made meanwhile
+                    self._forward(given)
                 graph = self._capture(lambda: self._forward(given))
             except RuntimeError as error:
                 self._failures += 1

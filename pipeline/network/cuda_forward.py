@@ -201,7 +201,7 @@ class Forward:
 
 def _convolve_by_cudnn(source: Tensor, filters: Tensor, stride: int, made: Tensor) -> None:
     """(H, W, inputs) -> made (H / stride, W / stride, outputs), without a bias."""
-    image, result = (each.permute(2, 0, 1).unsqueeze(0) for each in (source, made))
+    image, result = channels_last(source), channels_last(made)
     if source.is_cuda:
         by_rule, same_each_time, tf32 = False, True, False  # not by measuring, which need not end the same each time
         torch.ops.aten.cudnn_convolution.out(
@@ -209,6 +209,11 @@ def _convolve_by_cudnn(source: Tensor, filters: Tensor, stride: int, made: Tenso
         )
     else:  # Triton's interpreter
         result.copy_(F.conv2d(image, filters, stride=stride, padding=1))
+
+
+def channels_last(features: Tensor) -> Tensor:
+    """(H, W, C) -> (1, C, H, W), with strides that PyTorch takes for channels_last: else it would copy them."""
+    return features.unsqueeze(0).permute(0, 3, 1, 2)
 
 
 def _convolve_nothing(source: Tensor, filters: Tensor, stride: int, made: Tensor) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..device import is_out_of_memory
-from .check import believed
+from ..tried import is_fault
+from .check import believed, codes
 from .cuda import Fused
 from .cuda_forward import Forward, Way, has_room_for_strips, supports
 from .hdrunet import HDRUNet
@@ -61,8 +62,10 @@ def fused(network: HDRUNet) -> Network | None:
             others = [each.way for each in usable] + ways[index + 1 :]
             rest = f"those {_NAMES[others[0]]}" if others else "PyTorch's operators in fp16"
             otherwise = f"convolutions {_NAMES[way]} cannot be used on {device}, going on with {rest}"
+            # Of cuDNN, whose code for a size is another's choice, it is no news that it is not taken.
+            level = logging.INFO if usable and way == "cudnn" else logging.WARNING
             with _memory_only_for(usable, device):
-                made = believed(partial(make, way), network, TOLERANCE, _log, otherwise)
+                made = believed(partial(make, way), network, TOLERANCE, _log, otherwise, level)
                 usable += [] if made is None else [made]
         fastest = usable[0] if usable else None
         with _memory_only_for(usable, device):
@@ -111,21 +114,39 @@ def _fastest(ways: list[Fused], device: torch.device) -> Fused:
     time: a film may be made in several runs."""
     picture = torch.rand(_PICTURE, generator=torch.Generator().manual_seed(0)).to(device)
     try:
-        made = [each(picture) for each in ways]
-        for each in ways:
-            each(picture)  # is captured
-        rounds = [[_seconds(each, picture, device) for each in ways] for _ in range(_ROUNDS)]
+        made = {each: output for each in ways if (output := _output(each, picture, ways[0])) is not None}
+        rounds = [[_seconds(each, picture, device) for each in made] for _ in range(_ROUNDS)]
     finally:
         for each in ways:
             each.release()
-    times = list(map(min, zip(*rounds, strict=True)))
-    said = (f"{_NAMES[each.way]} {seconds:.4f} s" for each, seconds in zip(ways, times, strict=True))
-    _log.info("convolutions on %s: %s", device, ", ".join(said))
-    best = 0
-    for index, seconds in enumerate(times):
-        if seconds < times[best] * (1.0 if torch.equal(made[index], made[best]) else _MUCH):
-            best = index
-    return ways[best]
+    times = dict(zip(made, map(min, zip(*rounds, strict=True)), strict=True))
+    said = ", ".join(f"{_NAMES[each.way]} {seconds:.4f} s" for each, seconds in times.items())
+    _log.info("convolutions on %s: %s", device, said)
+    best = ways[0]
+    for each, seconds in times.items():
+        if seconds < times[best] * _share(made[each], made[best]):
+            best = each
+    return best
+
+
+def _output(way: Fused, picture: Tensor, first: Fused) -> Tensor | None:
+    """What a way makes of the picture, and is captured with; None where it cannot, and is not the first."""
+    try:
+        way(picture)
+        return way(picture)
+    except RuntimeError as error:
+        if way is first or is_out_of_memory(error) or is_fault(error):
+            raise
+        _log.info("convolutions %s: %s", _NAMES[way.way], error)
+        return None
+
+
+def _share(made: Tensor, best: Tensor) -> float:
+    """Below which share of the time of the best one the other is taken. cuDNN has other code for other sizes, so what
+    it makes is looked at here, too."""
+    if torch.equal(made, best):
+        return 1.0
+    return _MUCH if float((codes(made) - codes(best)).abs().max()) <= TOLERANCE else 0.0
 
 
 def _seconds(network: Network, picture: Tensor, device: torch.device) -> float:

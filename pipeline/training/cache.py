@@ -91,18 +91,13 @@ def cache_items(
 
 
 def keep_apart(train: Sequence[Picture], held: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
-    """Both parts of a split, with scenes to train on that have a picture equal to a held-out one held out as well.
-    Raises DataError where no scene is left."""
-    train, held = list(train), list(held)
-    while True:
-        known = {picture.digest for picture in held}
-        twins = {picture.item.scene for picture in train if picture.digest in known}
-        if not twins:
-            return train, held
-        held += [picture for picture in train if picture.item.scene in twins]
-        train = [picture for picture in train if picture.item.scene not in twins]
-        if not train:
-            raise DataError("every scene to train on has a picture that is held out, too", "take out the equal files")
+    """Both parts of a split, without pictures to train on that equal a held-out one. Raises DataError where none is
+    left. Not their scenes, as all may have a black frame."""
+    known = {picture.digest for picture in held}
+    apart = [picture for picture in train if picture.digest not in known]
+    if train and not apart:
+        raise DataError("every picture to train on is held out, too", "take out the equal files")
+    return apart, list(held)
 
 
 def data_sha256(train: Sequence[Picture], held: Sequence[Picture]) -> str:

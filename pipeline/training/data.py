@@ -168,12 +168,14 @@ def batches(
         yield made
     finally:
         # An error keeps the iterator alive, which would end them: Python, as it exits, would wait for them for ever.
-        if workers and made is not None:
-            made._shutdown_workers()  # type: ignore[attr-defined]
-        for child in active_children():
-            if child not in others:
-                child.kill()
-                child.join()
+        try:
+            if workers and made is not None:
+                made._shutdown_workers()  # type: ignore[attr-defined]
+        finally:
+            for child in active_children():
+                if child not in others:
+                    child.kill()
+                    child.join()
 
 
 def _queue(config: Config) -> tuple[int, int | None]:

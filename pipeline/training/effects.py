@@ -22,8 +22,8 @@ def check_effects(config: Config, document: Mapping[str, Any]) -> None:
         "data.highlights": (config.data.highlights > 0, "--set data.highlights=0"),
         f"loss.steady = {loss.steady!r} with steady_pairs = 'pan'": (steady, "--set loss.steady_pairs=transform"),
     }
-    for name, (given, hint) in asked.items():
-        if given:
-            raise ConfigError(
-                f"{name} has no effect on pairs of the layout 'ntire2021', which are used as they are", hint
-            )
+    if wrong := {name: hint for name, (given, hint) in asked.items() if given}:
+        raise ConfigError(
+            f"pairs of the layout 'ntire2021' are used as they are, without {', '.join(wrong)}",
+            "; ".join(f"for {name}: {hint}" for name, hint in wrong.items()),
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from .checkpoint import STATE
 from .compute import seed_all, start
 from .config import Config
 from .loop import Training
-from .sources import Item, find_items, split, units
+from .sources import find_items, split
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +35,8 @@ def train(config: Config, resume: bool = False, check: bool = False) -> int:
             worker.wait_for_all()
         pictures = keep_apart(cache_items(items, cache), cache_items(held_items, cache))
         if worker.first:
-            _tell_of_twins(items, [picture.item for picture in pictures[0]])
+            if twins := len(items) - len(pictures[0]):
+                _log.warning("not trained on, as they equal held-out pictures: %d", twins)
             worker.wait_for_all()
         if check:
             return 0
@@ -54,12 +54,6 @@ def train(config: Config, resume: bool = False, check: bool = False) -> int:
         ) from None
     finally:
         worker.leave()
-
-
-def _tell_of_twins(items: Sequence[Item], left: Sequence[Item]) -> None:
-    moved = len({item.scene for item in items} - {item.scene for item in left})
-    if moved:
-        _log.warning("%s held out besides, for a file that equals a held-out one: %d", units(items), moved)
 
 
 def make_network(config: Config) -> HDRUNet:

@@ -47,8 +47,9 @@ def exact(network: HDRUNet, picture: Tensor) -> Tensor:
 
 
 def assert_equal(made: Tensor, expected: Tensor) -> None:
-    """Within float32's rounding: on a GPU that of three products of TF32, whose low parts and sums are cut off."""
-    limit = 2e-5 if ON_GPU else 3e-6
+    """Within float32's rounding: on a GPU that of three products of TF32, whose low parts and sums are cut off, or of
+    cuDNN's minimal filtering."""
+    limit = 1e-4 if ON_GPU else 3e-6
     torch.testing.assert_close(made.cpu().double(), expected, rtol=limit, atol=limit)
 
 

@@ -205,3 +205,24 @@ def test_memory_of_a_4k_frame_and_of_its_tiles() -> None:
     tile = choose_tile(3840, 2160, (96, 92), (2 * gib - rest) * pixels // own)
     assert tile == (1280, 2160)
     assert workspace_bytes(config, 2160, 1280 + 188) + rest <= 2 * gib
+
+
+def test_cudnn_is_ready_in_the_thread_that_captures() -> None:
+    """It keeps what it has prepared for each thread apart, and a capture is no time to prepare."""
+    launched: list[str] = []
+
+    class Launches(Inverse):
+        def __call__(self, given: Any) -> None:
+            launched.append("launched")
+            super().__call__(given)
+
+    def capture(launches: Callable[[], None]) -> Callable[[], None]:
+        launched.append("captured")
+        return launches
+
+    forward = Launches()
+    forward.way = "cudnn"
+    made = Fused(forward, DEVICE, capture)
+    for _ in range(3):
+        asked(made, 4, 8)
+    assert launched == ["launched", "launched", "captured", "launched", "launched"]

@@ -125,7 +125,7 @@ def test_where_float16_will_not_do_it_goes_on_in_float32_aloud(
     [
         (["strips"], "tiles", ["in strips cannot be used on cpu, going on with those in tiles"]),
         (["tiles"], "strips", ["in tiles cannot be used on cpu, going on with those in strips"]),
-        (["cudnn"], "strips", ["by cuDNN cannot be used on cpu, going on with those in strips"]),
+        (["cudnn"], "strips", []),
         (
             ["strips", "tiles"],
             "cudnn",
@@ -172,7 +172,7 @@ def test_the_faster_way_is_taken_and_much_faster_where_bits_differ(
             if seconds[self.way] == FULL:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             time.sleep(seconds[self.way])
-            given["output"].fill_(0.501 if self.way in other_bits else 0.5)
+            given["output"].fill_(0.50001 if self.way in other_bits else 0.5)
 
     monkeypatch.setattr(check, "largest_error", lambda *_: 0.0)
     monkeypatch.setattr(cuda_trial, "_PICTURE", (1, 3, 9, 11))
@@ -184,6 +184,31 @@ def test_the_faster_way_is_taken_and_much_faster_where_bits_differ(
     assert made.way == chosen
     assert made.backend == ("ours, convolutions cudnn" if chosen == "cudnn" else "ours")
     assert made._memory is None
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_way_that_fails_or_is_wrong_at_another_size_is_not_taken(
+    wrong: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Timed(Forward):
+        def __call__(self, given: Any) -> None:
+            if self.way == "tiles":
+                time.sleep(0.05)
+            elif not wrong:
+                raise RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED")
+            given["output"].fill_(0.5 if self.way == "tiles" else 0.6)
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(check, "largest_error", lambda *_: 0.0)
+    monkeypatch.setattr(cuda_trial, "_PICTURE", (1, 3, 9, 11))
+    monkeypatch.setattr(cuda, "_captured", lambda stream, launches: launches)
+    monkeypatch.setattr(cuda_trial, "_ways", lambda device: ["tiles", "cudnn"])
+    monkeypatch.setattr(cuda_trial, "Forward", Timed)
+    made = fused(network_of())
+    assert isinstance(made, Fused)
+    assert made.way == "tiles"
+    assert ("convolutions by cuDNN: cuDNN error" in caplog.text) is not wrong
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_equal_files_of_two_scenes_are_told(tiny: Tiny, tmp_path: Path, caplog: 
     shutil.copy(tmp_path / "held.jp2", tmp_path / "twin.jp2")
     settings = (f"source=[{{path='{tmp_path}'}}]", "data.validation_scenes=['held']", "run.iterations=1")
     assert run(tiny("run"), *settings) == 0
-    assert "scenes held out besides, for a file that equals a held-out one: 1" in caplog.text
-    assert "2 to train on, 2 held out by scenes" in (tmp_path / "run" / "report.md").read_text()
+    assert "not trained on, as they equal held-out pictures: 1" in caplog.text
+    assert "2 to train on, 1 held out by scenes" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_starting_with_the_weighting_of_weights_whose_unet_is_shut(tiny: Tiny, tmp_path: Path) -> None:
