@@ -31,7 +31,7 @@ def convert(
     Interrupted, it goes on when called again with the same arguments. Raises HdrunetError.
     """
     job = Job(Path(source), Path(target), **options)
-    if is_taken(job.target) and not overwrite:
+    if is_taken(job.target, repr(job)) and not overwrite:
         raise OutputError(f"{target} exists", "overwrite=True replaces it.")
     return run(make_plan(job), progress)
 

@@ -8,16 +8,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import messages, options
 from .closed_pipes import outlived
-from .errors import HdrunetError, OutputError, refusals_told, write_error
+from .errors import HdrunetError, OutputError, RetryError, refusals_told, write_error
 from .host import ask_for_huge_pages, keep_freed_memory, loading_torch
 from .interrupt import interruptible
+from .sequence import is_there
 
 if TYPE_CHECKING:
     from .job import Job
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    with outlived():
-        return _main(options.parser().parse_args(arguments))
+    with outlived() as out:
+        flags = options.parser().parse_args(arguments)
+        code = _main(flags)
+        out.flush()
+        if code == 0 and out.is_full and options.only_tells(flags):
+            return messages.failed(flags, RetryError("what was to be told does not fit on the disk", "Make room."))
+        return code
 
 
 def _main(flags: argparse.Namespace) -> int:
@@ -75,11 +81,13 @@ def _act(flags: argparse.Namespace) -> int:
 
 
 def _farm(flags: argparse.Namespace, verb: str) -> int:
-    from .farm.verbs import act
+    from .farm.verbs import act, has_begun_to_join
 
     if verb in ("plan", "submit"):
         (job,) = options.jobs(flags)
-        if not _may_write(flags, job["target"]):
+        # What is there now is asked about, not what comes while the source is read.
+        flags.replace = is_there(job["target"]) and not has_begun_to_join(flags, job["target"])
+        if flags.replace and not _may_write(flags, job["target"]):
             return 0
     progress = messages.progress_of(flags)
     done = interruptible(partial(messages.stopped, flags), lambda cancelled: act(verb, flags, progress, cancelled))
@@ -113,7 +121,8 @@ def _output_folder(flags: argparse.Namespace) -> Iterator[None]:
         yield
     finally:
         if passing:
-            folder.rmdir()
+            with suppress(OSError):  # another run has found it
+                folder.rmdir()
 
 
 def _convert_each(flags: argparse.Namespace, jobs: list[Job]) -> int:
@@ -136,7 +145,7 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
     from .target import check_not_the_source
 
     check_not_the_source(job.source, job.target)
-    if not flags.dry_run and not _may_write(flags, job.target):
+    if not flags.dry_run and not _may_write(flags, job.target, repr(job)):
         return
 
     plan = make_plan(job)
@@ -157,11 +166,11 @@ def _convert(flags: argparse.Namespace, job: Job) -> None:
     messages.done(flags, report)
 
 
-def _may_write(flags: argparse.Namespace, target: Path) -> bool:
-    """Whether the output may be (over)written: -y and -n decide, else a person is asked."""
+def _may_write(flags: argparse.Namespace, target: Path, job: str = "") -> bool:
+    """Whether the output may be (over)written: -y and -n decide, else a person is asked. See target.is_taken."""
     from .target import is_taken
 
-    if flags.overwrite or not is_taken(target):
+    if flags.overwrite or not is_taken(target, job):
         return True
     if flags.skip_existing:
         if not flags.quiet and not flags.json:

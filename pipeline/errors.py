@@ -97,4 +97,8 @@ def refusals_told() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _REFUSALS or not isinstance(error.filename, str | bytes):
             raise
-        raise write_error(error, Path(os.fsdecode(error.filename))) from error
+        path, reason = Path(os.fsdecode(error.filename)), error.strerror
+        told = write_error(error, path)
+        if isinstance(told, OutputError):  # or it was read
+            told = OutputError(f"the system refuses {path}: {reason}", told.hint)
+        raise told from error

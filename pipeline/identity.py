@@ -72,6 +72,10 @@ class Identification:
         self._closed.set()
 
 
+_PICTURES = 2
+"""Of what a source's pictures and their times are taken for: other numbers share no segments."""
+
+
 def _plan_identity(plan: Plan, weights: str, closed: threading.Event) -> PlanIdentity:
     """Hash the source (unless the plan knows its hash), the weights, every setting and the deciding versions."""
     try:
@@ -81,6 +85,7 @@ def _plan_identity(plan: Plan, weights: str, closed: threading.Event) -> PlanIde
     check_source_unchanged(plan)
     facts: dict[str, Any] = {
         "source": source,
+        "pictures": _PICTURES,
         "weights": weights,
         "model": plan.job.model,
         "precision": plan.job.precision,

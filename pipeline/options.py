@@ -151,6 +151,12 @@ def jobs(flags: argparse.Namespace) -> list[dict[str, Any]]:
     return [{"source": source, "target": target, **common} for source, target in _pairs(flags)]
 
 
+def only_tells(flags: argparse.Namespace) -> bool:
+    """Whether what is printed is all that is made."""
+    told = (flags.version, flags.list_presets, flags.show_preset is not None, flags.doctor, flags.dry_run)
+    return any(told)
+
+
 _OF_THE_PLAN = (
     *("output_folder", "preset", "set", "frames", "peak", "white", "display_gamma", "matrix", "primaries", "range"),
     *("chroma_location", "deinterlace", "assume_sdr", "keep_going", "model", "precision", "tile", "segment_frames"),

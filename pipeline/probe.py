@@ -60,7 +60,6 @@ class VideoInfo:
     sample_aspect_ratio: Fraction
     display_matrix: tuple[int, ...]
     """How the picture is turned or mirrored when it is shown: FFmpeg's nine numbers; none where it is not."""
-    """Degrees, counter-clockwise, from the display matrix."""
     frame_rate: Fraction
     time_base: Fraction
     pts: array[int]

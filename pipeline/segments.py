@@ -46,7 +46,7 @@ class SegmentStore:
         """Note that frames of a sequence are put in place from here on: see target.is_taken."""
         if self._plan.is_sequence:
             try:
-                (self.folder / JOINING).touch()
+                write_whole(self.folder / JOINING, repr(self._plan.job))
             except OSError as error:
                 raise write_error(error, self.folder / JOINING) from None
 

@@ -16,7 +16,7 @@ from .nvidia import is_nvenc
 from .sequence import is_numbered, is_there
 
 JOINING = "joining"
-"""In the work folder of a sequence: the frames that are in place are this program's, and not all there."""
+"""In the work folder of a sequence, with the job that frames were put in place for, and not all yet."""
 
 
 def work_folder(target: Path) -> Path:
@@ -24,10 +24,15 @@ def work_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.work")
 
 
-def is_taken(target: Path) -> bool:
-    """Whether something is there that is not to be replaced unasked: not the frames that a run has put in place before
-    it was stopped."""
-    return is_there(target) and not os.path.isdir(target) and not os.path.exists(work_folder(target) / JOINING)
+def is_taken(target: Path, job: str = "") -> bool:
+    """Whether something is there that is not to be replaced unasked: not the frames that a run of the same job has put
+    in place before it was stopped."""
+    if not is_there(target) or os.path.isdir(target):
+        return False
+    try:
+        return not job or (work_folder(target) / JOINING).read_text(encoding="utf-8", errors="replace") != job
+    except OSError:
+        return True
 
 
 def check_target(target: Path, preset: Preset) -> None:

@@ -205,6 +205,8 @@ def test_frames_that_a_stopped_run_has_left_are_no_output_that_exists(
         patch.setattr(assemble, "_place", stopped_at_the_third)
         assert run(clip, target, "-q") == 130
     assert len(list(tmp_path.glob("*.exr"))) == 2
+    for other in (("--frames", ":3"), ("--peak", "600"), ("--plan", tmp_path / "plan")):
+        assert run(clip, target, "-q", *other) == 73
     assert run(clip, target, "-q", *flags) == 0
     assert len(list(tmp_path.iterdir())) == 10
     assert run(clip, target, "-q") == 73

@@ -44,6 +44,14 @@ def test_a_log_that_is_full(clip: Path, tmp_path: Path, stream: str, flags: tupl
     assert len(frame_times(tmp_path / "out.mov")) == 10
 
 
+@pytest.mark.parametrize("flags", [("--show-preset", "hdr10"), ("--list-presets",), ("--version",)])
+def test_what_is_only_told_needs_its_disk(flags: tuple[str, ...]) -> None:
+    command = '"$0" -m hdrunet_video "$@" >/dev/full'
+    done = subprocess.run(["sh", "-c", command, sys.executable, *flags], stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 75
+    assert "does not fit on the disk" in done.stderr
+
+
 def test_errors_keep_their_exit_code(tmp_path: Path) -> None:
     assert unheard(tmp_path / "none.mp4", tmp_path / "out.mov", stream="stderr").wait(120) == 65
 

@@ -166,6 +166,14 @@ def joined_sha256(document: Document, folder: Path) -> str | None:
         return None
 
 
+def sequence_is_begun(folder: Path) -> bool:
+    """Whether a join has begun to put the frames of a sequence in place."""
+    try:
+        return bool(json.loads((folder / _JOINED).read_text())["sha256"] == "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _is_joined(document: Document, folder: Path, target: Path, overwrite: bool) -> bool:
     """Whether the result is there. Raises OutputError where something else is that must not be replaced."""
     for attempt in range(2):  # a second look, because another join may have ended after the first

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from .. import options
 from ..progress import Progress
-from ..sequence import is_there
 from .plan_file import Document, find, write_plan
-from .tasks import Done, Request, do_segments, join_plan
+from .tasks import Done, Request, do_segments, join_plan, sequence_is_begun
 
 
 def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Callable[[], bool]) -> Done:
@@ -51,13 +50,17 @@ def _plan(flags: argparse.Namespace, progress: Progress) -> tuple[Document, Path
     (fields,) = options.jobs(flags)
     job = Job(**fields)
     plan, folder = make_plan(job), _folder(flags, job.target)
-    # What is there has been asked about: -y, or a person's yes.
-    document = write_plan(plan, folder, flags.overwrite, is_there(job.target))
+    document = write_plan(plan, folder, flags.overwrite, flags.replace)
     count = len(plan.segments)
     lines = [f"{job.source.name}: {line}" for line in plan.assumptions]
     lines.append(f"{folder}: segments 0 to {count - 1}, {len(plan.timeline.pts)} frames")
     facts = {"plan": str(folder), "plan_id": document["plan_id"], "segments": count, "frames": len(plan.timeline.pts)}
     return document, folder, Done("\n".join(lines), facts)
+
+
+def has_begun_to_join(flags: argparse.Namespace, target: Path) -> bool:
+    """Whether frames of a sequence may be there that a join of the plan has put in place: it knows them again."""
+    return sequence_is_begun(_folder(flags, target))
 
 
 def _folder(flags: argparse.Namespace, target: Path) -> Path:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from hdrunet_video import job as job_module
 from tests.conftest import loaded
-from tests.farm.conftest import Capture, hidden, plan, run
+from tests.farm.conftest import OPTIONS, Capture, hidden, plan, run
 from tests.media import sha256
 
 
@@ -31,6 +32,34 @@ def test_a_frame_that_exists_is_not_replaced_unasked(film: Path, tmp_path: Path)
     assert frame.read_text() == "mine"
     assert run("--plan", folder, "--join", "-y") == 0
     assert frame.read_bytes().startswith(b"\x76\x2f\x31\x01")
+
+
+def test_a_film_that_comes_while_it_is_planned_is_not_replaced_unasked(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, make_plan = tmp_path / "out.mov", job_module.make_plan
+
+    def slow(*arguments: Any) -> Any:
+        target.write_text("somebody's")
+        return make_plan(*arguments)
+
+    monkeypatch.setattr(job_module, "make_plan", slow)
+    folder = plan(film, target, "--frames", ":6")
+    monkeypatch.undo()
+    assert run("--plan", folder, "--segments", "0") == 0
+    assert run("--plan", folder, "--join") == 73
+    assert target.read_text() == "somebody's"
+
+
+def test_the_command_of_a_plan_goes_on_when_its_join_was_stopped(film: Path, tmp_path: Path) -> None:
+    command = (film, tmp_path / "o.%06d.exr", "--plan", tmp_path / "plan", *OPTIONS, "--frames", ":6")
+    assert run(*command) == 0
+    assert run("--plan", tmp_path / "plan", "--segments", "0") == 0
+    assert run("--plan", tmp_path / "plan", "--join") == 0
+    (tmp_path / "o.000005.exr").unlink()  # as if the join had been stopped
+    assert run(*command) == 0
+    assert run("--plan", tmp_path / "plan", "--join") == 0
+    assert (tmp_path / "o.000005.exr").exists()
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
