@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from hdrunet_video.presets.schema import MUXERS
 
-from .errors import InputError, PlanError, write_error
+from .errors import PlanError, write_error
 from .job import Plan
 from .light_level_patch import patch_av1_packet, patch_hevc_extradata, patch_hevc_packet
 from .mastering import StaticMetadata, carrier
@@ -30,9 +30,6 @@ from .remux import AnyPacket, add_copy, copied_metadata, held_streams, shifted_c
 from .timeline import timecode_after, timecode_of_fields
 
 logger = logging.getLogger(__name__)
-
-_MOST_BACK = 1
-"""Seconds that sound may go back in time by mistake, and be put right."""
 
 
 def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, target: Path) -> list[str]:
@@ -125,11 +122,6 @@ def _mux(
         index = packet.stream.index
         if packet.dts is not None:
             earliest = _earliest(packet, last[index], out.format.name) if index in last else packet.dts
-            if packet.stream.type == "audio" and (earliest - packet.dts) * packet.time_base > _MOST_BACK:
-                raise InputError(
-                    f"the sound of {plan.info.path} goes back in time",
-                    "It seems to be put together from several recordings: convert them one by one.",
-                )
             if packet.dts < earliest:
                 packet.dts = earliest
                 packet.pts = max(packet.pts or 0, earliest)

@@ -16,6 +16,8 @@ from av.video.stream import VideoStream
 
 INTERLACED = frozenset({2, 3, 4, 5})
 """AVFieldOrder TT, BB, TB, BT."""
+_MOST_BACK = 1
+"""Seconds that sound may go back in time by mistake, and be put right."""
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Index:
     """True where the file has no times at all: those of frames are their numbers."""
     doubt: str = ""
     """Empty, or a sentence on times that are not in the file and were assumed."""
+    sound_goes_back: bool = False
+    """True where a sound's times go back by more than a second."""
     corrupt: int = 0
     """Packets that could not be read or decoded."""
 
@@ -51,8 +55,13 @@ def index_packets(container: InputContainer, stream: VideoStream) -> Index:
     index.exact = stream.codec_context.name != "vp8" and not fields
     # AVI says when a packet is due, not when its picture is shown: FFmpeg counts H.264 in coding order.
     decoding_order = "avi" in container.format.name
+    heard: dict[int, int] = {}
     for packet in _demuxed(container, index):
         when = packet.pts if packet.pts is not None else packet.dts
+        if packet.dts is not None and packet.stream.type == "audio":
+            back = heard.get(packet.stream.index, packet.dts) - packet.dts
+            index.sound_goes_back |= back > 0 and back * packet.time_base > _MOST_BACK
+            heard[packet.stream.index] = packet.dts
         if when is not None and packet.time_base:
             end = float((when + (packet.duration or 0)) * packet.time_base)
             index.end_seconds = max(index.end_seconds, end)
@@ -82,6 +91,7 @@ def _demuxed(container: InputContainer, index: Index) -> Iterator[Packet[Stream]
 def index_frames(container: InputContainer, stream: VideoStream, packets: Index) -> Index:
     """The index of streams whose packets do not tell it: decode everything and look at the frames."""
     index = Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
+    index.sound_goes_back = packets.sound_goes_back
     by_packet = packets.untimed
     times = _times_by_packet(container, stream, index) if by_packet else [*_decoded(container.demux(stream), index)]
     known = [(number, time) for number, time in enumerate(times) if time is not None]

@@ -164,6 +164,11 @@ def decide(job: Job, preset: Preset, info: VideoInfo, source_sha256: str = "") -
         raise InputError(
             f"{info.path} is damaged or cut off: {info.damage}", "--keep-going converts what can be decoded."
         )
+    if info.sound_goes_back and preset.codec != "exr":
+        raise InputError(
+            f"the sound of {info.path} goes back in time",
+            "It seems to be put together from several recordings: convert them one by one.",
+        )
     color, assumed = source_color(info, job.matrix, job.primaries, job.range, job.chroma_location)
     start, stop = _frame_range(job, len(info.pts))
     deinterlace = job.deinterlace

@@ -79,6 +79,8 @@ class VideoInfo:
     dolby_vision: bool
     timecode: str
     streams: tuple[StreamInfo, ...]
+    sound_goes_back: bool
+    """True where a film was put together from several recordings, each with times of its own."""
     doubts: tuple[str, ...]
     """Sentences on what the file leaves open, and what was assumed."""
     damage: str
@@ -185,6 +187,7 @@ def _describe(
         dolby_vision=any("dovi" in kind or "dolby" in kind for kind in side_data),
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
+        sound_goes_back=index.sound_goes_back,
         doubts=tuple(filter(None, (index.doubt, _mixed(flags)))),
         damage=damage(path, container, stream, index),
         size=facts.st_size,

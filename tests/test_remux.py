@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hdrunet_video.cli import main
 from tests.conftest import ffmpeg, ffprobe
 from tests.media import BT709, convert, frame_times, packet_hashes, video_stream
 
@@ -235,9 +236,9 @@ def test_signs_that_are_shown_together_stay_together(tmp_path: Path) -> None:
     assert set(packet_times(target, "s:0")) == {0, 0.04, 0.08, 0.12, 0.16}
 
 
-def broadcast(folder: Path, name: str = "in.ts") -> Path:
-    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.6", "-f", "lavfi", "-i", "sine=duration=0.6")
-    ffmpeg(*lavfi, "-c:v", "mpeg2video", *BT709, "-c:a", "mp2", "-ar", "48000", folder / name)
+def broadcast(folder: Path, name: str = "in.ts", seconds: float = 0.6) -> Path:
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25", "-f", "lavfi", "-i", "sine")
+    ffmpeg(*lavfi, "-t", str(seconds), "-c:v", "mpeg2video", *BT709, "-c:a", "mp2", "-ar", "48000", folder / name)
     return folder / name
 
 
@@ -255,6 +256,16 @@ def test_sound_that_repeats_a_time(tmp_path: Path, name: str) -> None:
     source.write_bytes(data)
     convert(source, tmp_path / name, *QUICK)
     assert packet_hashes(tmp_path / name, "a:0") == packet_hashes(source, "a:0")
+
+
+def test_sound_that_goes_back_is_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part = broadcast(tmp_path, "part.mpg").read_bytes()
+    longer = broadcast(tmp_path, "part.mpg", seconds=2.5).read_bytes()
+    source = tmp_path / "in.mpg"
+    source.write_bytes(longer + part)
+    assert main([str(source), str(tmp_path / "out.mov"), "--model", "identity", "--dry-run"]) == 65
+    assert "the sound of" in capsys.readouterr().err
+    assert not (tmp_path / "out.mov").exists()
 
 
 def test_cover_art_is_not_the_film(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from ..errors import HdrunetError, PlanError, RetryError, UsageError, write_error
 from ..progress import Progress
 from ..receipts import read_receipt, write_whole
+from .joined import joined_sha256
 from .plan_file import Document
-from .tasks import Done, all_receipts, joined_sha256, receipt_of
+from .tasks import Done, all_receipts, receipt_of
 
 _MOST_TASKS = 1000
 """Slurm's MaxArraySize is 1001 unless an administrator changed it."""

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import filecmp
-import json
-import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HdrunetError, OutputError, PlanError, RetryError, UsageError, write_error
+from ..errors import HdrunetError, PlanError, RetryError, UsageError
 from ..host import loading_torch
 from ..progress import Progress
-from ..receipts import Receipt, delete, payload_sha256, proved, read_receipt, temporary_path, write_whole
-from ..sequence import is_there, wildcard
+from ..receipts import Receipt, delete, proved, read_receipt, temporary_path
+from ..sequence import wildcard
+from .joined import has_sha256, is_joined, joined_sha256, note
 from .plan_file import Document, Place, check, find, read_plan, restore
 
 if TYPE_CHECKING:
     from ..job import Plan
     from ..timeline import Segment
     from ..work import Work
-
-_JOINED = "joined.json"
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def join_plan(request: Request, progress: Progress) -> Done:
     total = sum(segment["frames"] for segment in document["segments"])
     progress.begin(place.target.name, total, 0)
     try:
-        if _is_joined(document, request.folder, place.target, request.overwrite or document["overwrite"]):
+        if is_joined(document, request.folder, place.target, request.overwrite or document["overwrite"]):
             return Done(f"{place.target}: joined before, nothing to do", {"output": str(place.target)})
         progress.stage("checking")
         check(document, place, whole=True)
@@ -148,66 +145,13 @@ def join_plan(request: Request, progress: Progress) -> Done:
             known = joined_sha256(document, request.folder)
             if known is None:
                 raise
-            warnings = [] if known and _has_sha256(place.target, known) else _join(request, document, place, receipts)
+            warnings = [] if known and has_sha256(place.target, known) else _join(request, document, place, receipts)
         progress.advance(total)
     finally:
         progress.end()
     for warning in warnings:
         progress.warn(warning)
     return Done(f"{place.target}: {total} frames joined", {"output": str(place.target), "frames": total})
-
-
-def joined_sha256(document: Document, folder: Path) -> str | None:
-    """SHA-256 of what a join of this plan has put in place, empty for sequences; None where no join came so far."""
-    try:
-        facts = json.loads((folder / _JOINED).read_text())
-        return str(facts["sha256"]) if facts["plan_id"] == document["plan_id"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def sequence_is_begun(folder: Path) -> bool:
-    """Whether a join has begun to put the frames of a sequence in place."""
-    try:
-        return bool(json.loads((folder / _JOINED).read_text())["sha256"] == "")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _is_joined(document: Document, folder: Path, target: Path, overwrite: bool) -> bool:
-    """Whether the result is there. Raises OutputError where something else is that must not be replaced."""
-    for attempt in range(2):  # a second look, because another join may have ended after the first
-        known = joined_sha256(document, folder)
-        if known and _has_sha256(target, known):
-            return True
-        if overwrite or not is_there(target):
-            return False
-        if known == "":
-            return _holds_frames(document, folder, target)
-        if attempt and known:
-            raise OutputError(f"{target} is not what was joined: somebody has changed it", "-y makes it again.")
-    raise OutputError(f"{target} exists", "-y overwrites it.")
-
-
-def _holds_frames(document: Document, folder: Path, target: Path) -> bool:
-    """Whether all frames of a sequence are in place, which appears frame by frame: an earlier join may have been
-    stopped. Raises OutputError where one is not what a join puts there."""
-    placed = 0
-    for segment in document["segments"]:
-        for frame in (folder / segment["file"]).glob("*"):
-            path = target.with_name(frame.name)
-            if os.path.exists(path):
-                if not filecmp.cmp(frame, path, shallow=False):
-                    raise OutputError(f"{path} is not what was joined: somebody has changed it", "-y makes it again.")
-                placed += 1
-    return bool(placed == sum(segment["frames"] for segment in document["segments"]))
-
-
-def _has_sha256(path: Path, sha256: str) -> bool:
-    try:
-        return payload_sha256(path) == sha256
-    except OSError:
-        return False
 
 
 def all_receipts(document: Document, folder: Path) -> list[Receipt]:
@@ -249,14 +193,8 @@ def _join(request: Request, document: Document, place: Place, receipts: list[Rec
     plan = restore(document, place)
     store, target = SegmentStore(plan, request.folder), place.target
 
-    def record(file: Path | None) -> None:
-        facts = {"plan_id": document["plan_id"], "sha256": payload_sha256(file) if file else ""}
-        try:
-            write_whole(request.folder / _JOINED, json.dumps(facts) + "\n")
-        except OSError as error:
-            raise write_error(error, request.folder / _JOINED) from None
-
-    warnings = assemble(plan, store, receipts, temporary_path(target.parent, target.name, target.suffix), record)
+    noted = partial(note, document, request.folder)
+    warnings = assemble(plan, store, receipts, temporary_path(target.parent, target.name, target.suffix), noted)
     store.sweep()
     for left in target.parent.glob(f".{wildcard(target.name)}.*.part*"):
         delete(left)

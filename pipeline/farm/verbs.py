@@ -8,8 +8,9 @@ from pathlib import Path
 
 from .. import options
 from ..progress import Progress
+from .joined import sequence_is_begun
 from .plan_file import Document, find, write_plan
-from .tasks import Done, Request, do_segments, join_plan, sequence_is_begun
+from .tasks import Done, Request, do_segments, join_plan
 
 
 def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Callable[[], bool]) -> Done:

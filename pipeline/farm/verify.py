@@ -13,8 +13,9 @@ from ..job import Plan
 from ..progress import Progress
 from ..receipts import Receipt, payload_sha256, read_receipt
 from ..sequence import numbered
+from .joined import joined_sha256
 from .plan_file import Document, decided, find, read_plan
-from .tasks import Done, Request, joined_sha256
+from .tasks import Done, Request
 
 
 def verify(request: Request, progress: Progress) -> Done:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hdrunet_video import job as job_module
+from hdrunet_video.farm import joined as joined_module
 from tests.conftest import loaded
 from tests.farm.conftest import OPTIONS, Capture, hidden, plan, run
 from tests.media import sha256
@@ -105,7 +106,7 @@ def test_a_join_that_ends_while_another_begins(job: Path, local: Path, monkeypat
     from hdrunet_video.farm import tasks
     from hdrunet_video.progress import Silent
 
-    original, asked = tasks.joined_sha256, []
+    original, asked = joined_module.joined_sha256, []
 
     def joined(*arguments: Any) -> str | None:
         known = original(*arguments)
@@ -114,7 +115,7 @@ def test_a_join_that_ends_while_another_begins(job: Path, local: Path, monkeypat
             tasks.join_plan(tasks.Request(job / "plan"), Silent())
         return known
 
-    monkeypatch.setattr(tasks, "joined_sha256", joined)
+    monkeypatch.setattr(joined_module, "joined_sha256", joined)
     assert run("--plan", job / "plan", "--join") == 0
     assert sha256(job / "out.mov") == sha256(local)
 
@@ -141,7 +142,7 @@ def test_the_folder_of_the_plan_cannot_be_written(
     assert run("--plan", folder, "--segments", "0") == 0
     target = tmp_path / "elsewhere" / name
     target.parent.mkdir()
-    monkeypatch.setattr("hdrunet_video.farm.tasks.write_whole", fails)
+    monkeypatch.setattr("hdrunet_video.farm.joined.write_whole", fails)
     assert run(film, target, "--plan", folder, "--join") == code
     assert str(folder) in capsys.readouterr().err
     assert list(target.parent.iterdir()) == []
