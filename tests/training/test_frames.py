@@ -35,9 +35,9 @@ def test_frames_are_not_called_scenes(frames: Path, tiny: Tiny, capsys: pytest.C
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["degrade.noise_free=0.5"], "[degrade] has no effect"),
-        (["data.highlights=0.5"], "data.highlights has no effect"),
-        (["loss.steady=invariance"], "loss.steady = 'invariance' with steady_pairs = 'pan' has no effect"),
+        (["degrade.noise_free=0.5"], "[degrade]"),
+        (["data.highlights=0.5"], "data.highlights"),
+        (["loss.steady=invariance"], "loss.steady = 'invariance' with steady_pairs = 'pan'"),
     ],
 )
 def test_what_pairs_cannot_have_is_refused(frames: Path, tiny: Tiny, settings: list[str], said: str) -> None:
