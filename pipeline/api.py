@@ -15,7 +15,7 @@ from .prefetch import prefetch
 from .progress import Progress
 from .reader import Reader
 from .run import Report, run
-from .target import is_taken
+from .target import check_not_the_source, is_taken
 
 
 def convert(
@@ -31,6 +31,7 @@ def convert(
     Interrupted, it goes on when called again with the same arguments. Raises HdrunetError.
     """
     job = Job(Path(source), Path(target), **options)
+    check_not_the_source(job.source, job.target)
     if is_taken(job.target, repr(job)) and not overwrite:
         raise OutputError(f"{target} exists", "overwrite=True replaces it.")
     return run(make_plan(job), progress)

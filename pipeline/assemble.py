@@ -33,10 +33,8 @@ def assemble(
     paths = [store.path(segment) for segment in plan.segments]
     if plan.is_sequence:
         before(None)
-        # Segments that stay, as a farm's do, have frames of their own: to paint on one in place must not damage them.
-        ways = (_copy,) if store.stays else (os.link, _copy)
         for path in (file for folder in paths for file in sorted(folder.iterdir())):
-            _place(path, plan.target.with_name(path.name), store.folder, ways)
+            _place(path, plan.target.with_name(path.name), store)
         return _doubts(plan, receipts)
     metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
     warnings = join(plan, paths, metadata, temporary)
@@ -71,12 +69,12 @@ def bad_frames(receipts: list[Receipt]) -> int:
     return sum(receipt.bad_frames for receipt in receipts)
 
 
-def _place(path: Path, target: Path, work: Path, ways: tuple[Callable[[Path, Path], None], ...]) -> None:
-    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there.
-
-    ways: how it is duplicated; the last one where links cannot be, or not that far."""
-    for duplicate in ways:
-        temporary = temporary_path(work if duplicate is os.link else target.parent, target.name)
+def _place(path: Path, target: Path, store: SegmentStore) -> None:
+    """Put a finished file of a sequence in place; the segment keeps its own until the whole film is there."""
+    linked = temporary_path(store.folder, target.name), os.link
+    copied = temporary_path(target.parent, target.name), _copy  # where links cannot be, or not that far
+    # To paint on a frame in place must not damage a segment that stays, as a farm's does.
+    for temporary, duplicate in (copied,) if store.stays else (linked, copied):
         try:
             duplicate(path, temporary)
             os.replace(temporary, target)

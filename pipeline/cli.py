@@ -83,14 +83,17 @@ def _act(flags: argparse.Namespace) -> int:
 def _farm(flags: argparse.Namespace, verb: str) -> int:
     from .farm.verbs import act, has_begun_to_join
 
+    replace = False
     if verb in ("plan", "submit"):
         (job,) = options.jobs(flags)
         # What is there now is asked about, not what comes while the source is read.
-        flags.replace = is_there(job["target"]) and not has_begun_to_join(flags, job["target"])
-        if flags.replace and not _may_write(flags, job["target"]):
+        replace = is_there(job["target"]) and not has_begun_to_join(flags, job["target"])
+        if replace and not _may_write(flags, job["target"]):
             return 0
     progress = messages.progress_of(flags)
-    done = interruptible(partial(messages.stopped, flags), lambda cancelled: act(verb, flags, progress, cancelled))
+    done = interruptible(
+        partial(messages.stopped, flags), lambda cancelled: act(verb, flags, progress, cancelled, replace)
+    )
     if flags.json:
         print(json.dumps({"event": "done", **done.facts}), flush=True)
     elif not flags.quiet:
@@ -135,8 +138,8 @@ def _convert_each(flags: argparse.Namespace, jobs: list[Job]) -> int:
             if len(jobs) == 1:
                 raise
             # One bad file must not cost the night: the others are still converted.
-            told = messages.failed(flags, error) if isinstance(error, HdrunetError) else messages.bug(flags, error)
-            code = code or told
+            failed = messages.failed(flags, error) if isinstance(error, HdrunetError) else messages.bug(flags, error)
+            code = code or failed
     return code
 
 

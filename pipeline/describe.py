@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+
+from hdrunet_video.presets.schema import MUXERS
 
 from .color.spec import PixelFormat
 from .engine import Engine
 from .engines import make_engine
 from .frame import Frame
 from .job import Plan
+from .media import open_media
+from .remux import held_streams
 from .segments import SegmentStore
 
 _TRIAL = (640, 360)
@@ -31,13 +36,7 @@ def describe(plan: Plan) -> str:
         ),
         ("", f"{info.codec} {info.format.name}, {_tags(plan)}{decoder}"),
         *(("  assumed", line) for line in plan.assumptions),
-        *(
-            (
-                "  left out" if each.type == "video" else "  carried",
-                f"{each.type} {each.codec} {each.language}".rstrip(),
-            )
-            for each in info.streams
-        ),
+        *_other_streams(plan),
         ("preset", f"{plan.preset.name}: {plan.preset.description}"),
         (
             "light",
@@ -52,6 +51,18 @@ def describe(plan: Plan) -> str:
         rows.insert(2, ("", f"interlaced: one frame for each {plan.deinterlace}, by bwdif"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in rows)
+
+
+def _other_streams(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What is carried over beside the picture, and what is not, as the join will find."""
+    if plan.is_sequence:
+        return
+    streams = {each.index: each for each in plan.info.streams}
+    with open_media(plan.info.path) as source:
+        held, left_out = held_streams(plan, source, MUXERS[plan.target.suffix.lower()])
+        carried = [streams[stream.index] for stream in held]
+    yield from (("  carried", f"{each.type} {each.codec} {each.language}".rstrip()) for each in carried)
+    yield from (("", sentence) for sentence in left_out)
 
 
 def facts(plan: Plan) -> dict[str, Any]:

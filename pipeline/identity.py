@@ -73,7 +73,7 @@ class Identification:
 
 
 _PICTURES = 2
-"""Of what a source's pictures and their times are taken for: other numbers share no segments."""
+"""Raised when the same source is decoded to other pictures or times: segments made before are not used again."""
 
 
 def _plan_identity(plan: Plan, weights: str, closed: threading.Event) -> PlanIdentity:

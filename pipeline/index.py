@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -90,9 +90,7 @@ def _demuxed(container: InputContainer, index: Index) -> Iterator[Packet[Stream]
 
 def index_frames(container: InputContainer, stream: VideoStream, packets: Index) -> Index:
     """The index of streams whose packets do not tell it: decode everything and look at the frames."""
-    index = Index(array("q"), packets.end_pts, packets.end_seconds, packets.packets, corrupt=packets.corrupt)
-    index.sound_goes_back = packets.sound_goes_back
-    by_packet = packets.untimed
+    index, by_packet = replace(packets, pts=array("q")), packets.untimed
     times = _times_by_packet(container, stream, index) if by_packet else [*_decoded(container.demux(stream), index)]
     known = [(number, time) for number, time in enumerate(times) if time is not None]
     ascending = all(before < after for (_, before), (_, after) in pairwise(known))

@@ -53,7 +53,7 @@ def run(plan: Plan, progress: Progress | None = None, cancelled: Callable[[], bo
         try:
             receipts = work.finish(missing, plan.segments)
             progress.stage("joining")
-            warnings = assemble(plan, store, receipts, store.joined(), store.joining)
+            warnings = assemble(plan, store, receipts, store.joined(), store.note)
         finally:
             progress.end()
         store.remove()

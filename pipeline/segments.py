@@ -42,9 +42,10 @@ class SegmentStore:
         """A name for the result before it is put in place."""
         return temporary_path(self.folder, "joined", self._plan.target.suffix)
 
-    def joining(self, _: Path | None = None) -> None:
-        """Note that frames of a sequence are put in place from here on: see target.is_taken."""
-        if self._plan.is_sequence:
+    def note(self, file: Path | None) -> None:
+        """Note that, where there is no `file` of a whole film, frames are put in place from here on: see
+        target.is_taken."""
+        if file is None:
             try:
                 write_whole(self.folder / JOINING, repr(self._plan.job))
             except OSError as error:
@@ -89,7 +90,7 @@ class SegmentStore:
     def remove(self) -> None:
         """Delete the work folder with everything that a run of this program leaves in it."""
         self.sweep()
-        (self.folder / JOINING).unlink(missing_ok=True)
+        delete(self.folder / JOINING)
         for left in self.folder.glob("seg_[0-9]*"):
             delete(left)
         self.leave()

@@ -99,8 +99,8 @@ def cut(start: int, stop: int, frames: int) -> tuple[Segment, ...]:
 
 def timecode_of_fields(timecode: str) -> str:
     """The same moment where a frame is made of each field, which counts twice as many a second."""
-    before, frames = re.fullmatch(r"(.*?)(\d*)", timecode.strip()).groups()  # type: ignore[union-attr]
-    return f"{before}{2 * int(frames):02}" if frames else timecode
+    match = re.fullmatch(r"(.*[:;.])(\d\d)", timecode.strip())
+    return f"{match[1]}{2 * int(match[2]):02}" if match else timecode
 
 
 def timecode_after(timecode: str, frames: int, rate: Fraction) -> str:

@@ -44,6 +44,11 @@ def test_convert_does_not_overwrite_frames_unless_told(clip: Path, tmp_path: Pat
     assert (tmp_path / "out.000001.exr").read_bytes().startswith(b"\x76\x2f\x31\x01")
 
 
+def test_convert_does_not_ask_to_overwrite_its_source(clip: Path) -> None:
+    with pytest.raises(UsageError, match="is the input itself"):
+        hdrunet_video.convert(clip, clip, model="identity")
+
+
 def test_errors_are_ours(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         hdrunet_video.convert(tmp_path / "none.mp4", tmp_path / "out.mov", model="identity")

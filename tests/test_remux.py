@@ -119,6 +119,11 @@ def test_what_does_not_fit_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert streams(tmp_path / "out.mp4", "subtitle") == []
     convert(film(tmp_path, "in.mp4"), tmp_path / "out.mkv", *QUICK)
     assert "(mov_text) is left out: .mkv cannot hold it" in capsys.readouterr().err
+    command = [str(tmp_path / name) for name in ("in.mp4", "look.mkv")]
+    assert main([*command, "--model", "identity", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("  carried") == 2
+    assert "(mov_text) is left out: .mkv cannot hold it" in said
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le", "flac", "libopus", "ac3"])

@@ -27,19 +27,22 @@ def note(document: Document, folder: Path, file: Path | None) -> None:
 
 def joined_sha256(document: Document, folder: Path) -> str | None:
     """SHA-256 of what a join of this plan has put in place, empty for sequences; None where no join came so far."""
-    try:
-        facts = json.loads((folder / _JOINED).read_text())
-        return str(facts["sha256"]) if facts["plan_id"] == document["plan_id"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    plan_id, sha256 = _noted(folder)
+    return sha256 if plan_id == document["plan_id"] else None
 
 
 def sequence_is_begun(folder: Path) -> bool:
-    """Whether a join has begun to put the frames of a sequence in place."""
+    """Whether a join of any plan has begun to put the frames of a sequence in place."""
+    return _noted(folder)[1] == ""
+
+
+def _noted(folder: Path) -> tuple[str | None, str | None]:
+    """(plan_id, SHA-256), or nothing."""
     try:
-        return bool(json.loads((folder / _JOINED).read_text())["sha256"] == "")
+        facts = json.loads((folder / _JOINED).read_text())
+        return str(facts["plan_id"]), str(facts["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None, None
 
 
 def is_joined(document: Document, folder: Path, target: Path, overwrite: bool) -> bool:

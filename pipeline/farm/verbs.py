@@ -13,8 +13,8 @@ from .plan_file import Document, find, write_plan
 from .tasks import Done, Request, do_segments, join_plan
 
 
-def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Callable[[], bool]) -> Done:
-    """Do what `verb` (of options.farm_verb) says. Raises HdrunetError."""
+def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Callable[[], bool], replace: bool) -> Done:
+    """Do what `verb` (of options.farm_verb) says; replace: what is at a new plan's target. Raises HdrunetError."""
     if verb == "segments":
         return do_segments(_request(flags), flags.segments, progress, cancelled)
     if verb == "join":
@@ -31,7 +31,7 @@ def act(verb: str, flags: argparse.Namespace, progress: Progress, cancelled: Cal
         from .openjd import check_free
 
         check_free(Path(flags.submit[1]))
-    document, folder, done = _plan(flags, progress)
+    document, folder, done = _plan(flags, progress, replace)
     return done if verb == "plan" else _submit(flags, document, folder, done, progress, cancelled)
 
 
@@ -44,14 +44,14 @@ def _device(flags: argparse.Namespace) -> str:
     return "" if flags.device == "auto" else str(flags.device)
 
 
-def _plan(flags: argparse.Namespace, progress: Progress) -> tuple[Document, Path, Done]:
+def _plan(flags: argparse.Namespace, progress: Progress, replace: bool) -> tuple[Document, Path, Done]:
     from ..job import Job, make_plan
 
     progress.stage("planning")
     (fields,) = options.jobs(flags)
     job = Job(**fields)
     plan, folder = make_plan(job), _folder(flags, job.target)
-    document = write_plan(plan, folder, flags.overwrite, flags.replace)
+    document = write_plan(plan, folder, flags.overwrite, replace)
     count = len(plan.segments)
     lines = [f"{job.source.name}: {line}" for line in plan.assumptions]
     lines.append(f"{folder}: segments 0 to {count - 1}, {len(plan.timeline.pts)} frames")

@@ -66,11 +66,12 @@ def fused(network: HDRUNet) -> Network | None:
             level = logging.INFO if usable and way == "cudnn" else logging.WARNING
             with _memory_only_for(usable, device):
                 made = believed(partial(make, way), network, TOLERANCE, _log, otherwise, level)
-                usable += [] if made is None else [made]
-        fastest = usable[0] if usable else None
+                if made is not None:
+                    usable.append(made)
         with _memory_only_for(usable, device):
-            fastest = _fastest(usable, device) if len(usable) > 1 else fastest
-    return fastest
+            if len(usable) > 1:
+                return _fastest(usable, device)
+    return usable[0] if usable else None
 
 
 def _ways(device: torch.device) -> list[Way]:
