@@ -72,8 +72,8 @@ class Identification:
         self._closed.set()
 
 
-_PICTURES = 2
-"""Raised when the same source is decoded to other pictures or times: segments made before are not used again."""
+_PICTURES = 3
+"""Raised when the same source becomes other pictures or times: segments made before are not used again."""
 
 
 def _plan_identity(plan: Plan, weights: str, closed: threading.Event) -> PlanIdentity:

@@ -82,7 +82,7 @@ def of_the_kernels() -> Finding:
 
 
 @pytest.mark.skipif(kernels() is None, reason="the package was installed without a compiler, or for another CPU")
-@pytest.mark.parametrize("kind", ["convolution", "modulate", "chain", "narrow"])
+@pytest.mark.parametrize("kind", ["convolution", "chain", "narrow"])
 def test_doctor_tries_the_kernels(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hdrunet_video.doctor.preset_names", list)
     assert of_the_kernels().good

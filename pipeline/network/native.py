@@ -32,7 +32,6 @@ _AFTER = {"none": 0, "relu": 1, "leaky_relu": 2}
 
 _TASKS = {
     "convolution": structs.Convolution,
-    "modulation": structs.Modulation,
     "chain": structs.Chain,
     "narrow": structs.Narrow,
 }
@@ -67,7 +66,7 @@ class Kernels:
         """Of features."""
         self.multiple = 32 if self.tiled else 16
         """That numbers of channels are of."""
-        for name in ("convolution", "layer", "narrow"):
+        for name in ("convolution", "strided", "layer", "narrow"):
             self._declare(f"packed_{name}", LONG, [LONG] * 3)
             self._declare(
                 f"pack_{name}",
@@ -88,18 +87,16 @@ class Kernels:
         """Whether there are kernels for these numbers of channels: they come in vectors."""
         return all(count % self.multiple == 0 and count <= _MOST for count in channels)
 
-    def convolves(self, side: int, stride: int, after: str, modulated: bool = False) -> bool:
-        """Whether `convolution` has such: by Winograd's filtering it is 3x3, without a stride or a leaky ReLU."""
-        if self.tiled:
-            return side in (1, 3) and not (modulated and stride != 1)
-        return (side, stride) == (3, 1) and after != "leaky_relu" and not modulated
+    def convolves(self, side: int, stride: int, modulated: bool = False) -> bool:
+        """Whether `convolution` has such: by Winograd's filtering it is 3x3."""
+        return (side == 3 or (side == 1 and self.tiled)) and stride in (1, 2) and not (modulated and stride == 2)
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
-        """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution` of a side that it has, `layer`, or
-        `narrow` with three outputs."""
+        """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution`, of stride 2 `strided`, of a side
+        that it has, `layer`, or `narrow` with three outputs."""
         weight, bias = weight.contiguous(), bias.contiguous()
         outputs, channels, side, _ = weight.shape
-        if kernel == "convolution" and not self.convolves(side, 1, "none"):
+        if kernel in ("convolution", "strided") and not self.convolves(side, 1):
             raise ValueError(f"there is no kernel for convolutions of {side}x{side}")
         shape = channels, side, outputs
         values = torch.empty(getattr(self._library, f"hdrunet_packed_{kernel}")(*shape), dtype=torch.float32)
@@ -121,16 +118,15 @@ class Kernels:
         """A convolution, padded by zeros: (1, C, h, w) -> (1, N, h, w), through `relu` or `leaky_relu` where asked for,
         and then `added` to. Of every other pixel where the stride is 2: (1, N, (h + 1) // 2, (w + 1) // 2).
 
-        modulated: condition and weights of a modulation of the features, as `modulate` takes them, that is done on the
-        way; only where these kernels are `tiled` and the stride is 1.
+        modulated: condition and weights of a modulation of the features that is done on the way, where the stride is 1:
+        features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them. The
+        condition is (1, S, h, w), which may be float32.
 
         shuffled: makes (1, N / 4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
         2x2 samples, one after the other."""
-        channels, height, width = fitting(features, packed, "convolution")
-        if not self.convolves(packed.side, stride, after, modulated is not None):
-            raise ValueError(
-                f"there is no kernel for such: stride {stride}, {after}, modulated: {modulated is not None}"
-            )
+        channels, height, width = fitting(features, packed, "convolution" if stride == 1 else "strided")
+        if not self.convolves(packed.side, stride, modulated is not None):
+            raise ValueError(f"there is no kernel for such: stride {stride}, modulated: {modulated is not None}")
         made = packed.outputs, -(-height // stride), -(-width // stride)
         shape = (made[0] // 4, 2 * made[1], 2 * made[2]) if shuffled else made
         result = empty(*shape, self.dtype)
@@ -148,23 +144,14 @@ class Kernels:
         return result
 
     def pack_modulation(self, weights: list[Tensor], biases: list[Tensor], exact: bool = False) -> Packed:
-        """Weights and biases of scale1, scale2, shift1 and shift2, 1x1 convolutions, as `modulate` takes them. exact:
-        for products of float32, or as good."""
+        """Weights and biases of scale1, scale2, shift1 and shift2, 1x1 convolutions, for what `convolution` calls
+        `modulated`. exact: for products of float32, or as good."""
         channels, inputs = weights[1].shape[:2]
         values = torch.empty(self._library.hdrunet_packed_modulation(channels, inputs, exact), dtype=torch.float32)
         held = [[each.contiguous() for each in tensors] for tensors in (weights, biases)]
         pointers = ((POINTER * 4)(*(each.data_ptr() for each in tensors)) for tensors in held)
         self._library.hdrunet_pack_modulation(*pointers, channels, inputs, exact, values.data_ptr())
         return Packed("modulation", inputs, 1, channels, values, exact)
-
-    def modulate(self, features: Tensor, condition: Tensor, packed: Packed) -> Tensor:
-        """features * scale(condition) + shift(condition), both by two 1x1 convolutions with a leaky ReLU between them:
-        (1, N, h, w), (1, S, h, w), which may be float32 -> (1, N, h, w)."""
-        task, (features, _) = self._modulation(features, condition, packed)
-        result = empty(packed.outputs, task.height, task.width, self.dtype)
-        task.result = result.data_ptr()
-        self._run("modulation", task)
-        return result
 
     def _modulation(
         self, features: Tensor, condition: Tensor, packed: Packed
@@ -178,7 +165,7 @@ class Kernels:
         condition, condition_pitch = in_rows(condition, torch.float32 if floats else self.dtype)
         task = structs.Modulation(
             *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
-            *(packed.address, None, pitch, condition_pitch, floats, packed.exact),
+            *(packed.address, pitch, condition_pitch, floats, packed.exact),
         )
         return task, (features, condition)
 

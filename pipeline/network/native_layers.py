@@ -9,7 +9,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from . import onednn_layers
 from .config import HDRUNetConfig
 from .cpu_parts import Chained, Chaining, Convolving, ConvolvingModulated, Modulated, Modulating, Narrowing
 from .hdrunet import PixelModulation
@@ -31,7 +30,7 @@ class Native:
     def __init__(self, kernels: Kernels) -> None:
         self._kernels, self.precision, self.dtype = kernels, kernels.precision, kernels.dtype
         self.instructions = kernels.instructions
-        self._others, self._strided = OneDnn(torch.float32), OneDnn(torch.bfloat16)
+        self._others = OneDnn(torch.float32)
 
     def fit(self, config: HDRUNetConfig) -> bool:
         """Whether the layers of a network can be made. Between features of float32, oneDNN's stand in for some."""
@@ -42,11 +41,9 @@ class Native:
     def convolution(self, conv: nn.Module, after: str = "none") -> Convolving:
         """A convolution with a bias, and `relu` or `leaky_relu` after it."""
         assert isinstance(conv, nn.Conv2d)
-        ours = self._kernels.convolves(conv.kernel_size[0], conv.stride[0], after)
+        ours = self._kernels.convolves(conv.kernel_size[0], conv.stride[0])
         if ours and self._kernels.fit(conv.in_channels, conv.out_channels):
             return Convolution(conv, after, self._kernels)
-        if self.precision == "bf16" and conv.stride != (1, 1):
-            return Rounded(self._strided.convolution(conv, after))
         return self._others.convolution(conv, after)
 
     def chain(
@@ -72,18 +69,12 @@ class Native:
         self, modulation: nn.Module, conv: nn.Module, after: str = "none", exact: bool = False
     ) -> ConvolvingModulated:
         """A modulation, or what stands where there is none, and a convolution."""
-        convolution, steering = self.convolution(conv, after), self.modulation(modulation, exact)
-        if self._kernels.tiled and isinstance(convolution, Convolution) and isinstance(steering, Modulation):
-            return ModulatedConvolution(convolution, steering)
-        return Modulated(steering, convolution)
-
-    def modulation(self, modulation: nn.Module, exact: bool = False) -> Modulating:
-        """A PixelModulation, or what stands where there is none."""
-        if isinstance(modulation, PixelModulation):
-            outputs, inputs = modulation.scale2.weight.shape[:2]
-            if self._kernels.fit(outputs, inputs):
-                return Modulation(modulation, exact, self._kernels)
-        return self._others.modulation(modulation)
+        convolution = self.convolution(conv, after)
+        if isinstance(convolution, Convolution) and isinstance(modulation, PixelModulation):
+            weights, biases = modulation_weights(modulation)
+            if self._kernels.fit(*weights[1].shape[:2]):
+                return ModulatedConvolution(convolution, self._kernels.pack_modulation(weights, biases, exact))
+        return Modulated(self._others.modulation(modulation), convolution)
 
     def upsampling(self, conv: nn.Module) -> Modulating:
         """A convolution, ReLU and pixel shuffle to twice the size."""
@@ -93,27 +84,13 @@ class Native:
         return self._others.upsampling(conv)
 
 
-class Rounded:
-    """A convolution of bfloat16 between features of float32."""
-
-    def __init__(self, convolution: onednn_layers.Convolution) -> None:
-        self._convolution = convolution
-
-    def __call__(self, features: Tensor) -> Tensor:
-        return self._convolution(features.to(torch.bfloat16)).float()
-
-    def plus(self, features: Tensor, others: Tensor) -> Tensor:
-        """conv(features) + others"""
-        return self(features) + others
-
-
 class Convolution:
     """A convolution, and what follows it."""
 
     def __init__(self, conv: nn.Conv2d, after: str, kernels: Kernels) -> None:
         self._compute = partial(
             kernels.convolution,
-            packed=kernels.pack("convolution", *weights_of(conv)),
+            packed=kernels.pack("convolution" if conv.stride == (1, 1) else "strided", *weights_of(conv)),
             after=after,
             stride=conv.stride[0],
         )
@@ -131,8 +108,9 @@ class Convolution:
 class ModulatedConvolution:
     """A modulation and a convolution in one go."""
 
-    def __init__(self, convolution: Convolution, modulation: Modulation) -> None:
-        self._convolution, self._packed = convolution, modulation.packed
+    def __init__(self, convolution: Convolution, packed: Packed) -> None:
+        """packed: the modulation's weights."""
+        self._convolution, self._packed = convolution, packed
 
     def __call__(self, features: Tensor, *condition: Tensor) -> Tensor:
         return self._convolution(features, None, (condition[0], self._packed))
@@ -175,16 +153,6 @@ class Narrow:
     def times(self, features: Tensor, factors: Tensor) -> Tensor:
         """conv(features) * factors"""
         return self._kernels.narrow(features, self._packed, factors=factors)
-
-
-class Modulation:
-    """features, condition -> features * (scale + 1) + shift"""
-
-    def __init__(self, modulation: PixelModulation, exact: bool, kernels: Kernels) -> None:
-        self.packed, self._kernels = kernels.pack_modulation(*modulation_weights(modulation), exact), kernels
-
-    def __call__(self, features: Tensor, condition: Tensor) -> Tensor:
-        return self._kernels.modulate(features, condition, self.packed)
 
 
 class Upsampling:

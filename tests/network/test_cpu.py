@@ -108,14 +108,22 @@ def test_the_bundled_weights_in_bf16(name: str) -> None:
 
 @pytest.mark.parametrize("layers", OURS_IN_BF16)
 def test_the_last_modulation_is_exact_in_bf16(layers: str) -> None:
-    """Rounded, it is half of the error. What it makes may be, for the products that follow."""
-    network, features, condition = load_network(), torch.rand(1, 64, 9, 14), torch.rand(1, 32, 9, 14)
-    features, condition = (each.contiguous(memory_format=torch.channels_last) for each in (features, condition))
-    features = features.to(OURS_IN_BF16[layers].dtype)
-    found = OURS_IN_BF16[layers].modulation(network.tail_modulation, exact=True)(features, condition)
-    expected = network.tail_modulation(features.float(), condition)
-    step = 2**-8 if found.dtype == torch.bfloat16 else 0
-    assert bool(((found - expected).abs() <= expected.abs() * step + 2e-5).all())
+    """Rounded, it is half of the error. Here it takes differences of numbers that bfloat16 has every other one of."""
+    network, picture = a_network(CONFIGS["of all of our kernels"]), torch.rand(1, 3, 21, 33)
+    assert network.condition is not None
+    assert network.condition.to_full is not None
+    first, last = network.stem_modulation, network.tail_modulation
+    with torch.no_grad():
+        network.condition.to_full[1].bias.fill_(256)
+        for each in (first.scale1, first.shift1, last.scale2, last.shift2):
+            each.weight.zero_()
+        for each in (last.scale1, last.shift1):
+            each.weight.copy_(torch.eye(len(each.bias))[:, :, None, None])
+            each.bias.zero_()
+        for each in (last.scale2, last.shift2):
+            each.weight[:, 0], each.weight[:, 1] = 1, -1
+    expected, found = in_float64(network, picture), FusedNetwork(network, OURS_IN_BF16[layers])(picture)
+    assert float((found - expected).abs().max()) < 0.02 * float(expected.abs().max())
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="needs a CPU with bf16")

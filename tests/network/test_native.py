@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from hdrunet_video.network.native import Layer
 from tests.network.native_cases import AFTER, FOUND, assert_close, features, of, sides, vectors
 
+KERNEL = {1: "convolution", 2: "strided"}
+"""That weights are packed for, by stride."""
+
 
 @pytest.mark.parametrize("instructions", FOUND)
 @settings(max_examples=40, deadline=None)
@@ -37,15 +40,14 @@ def test_a_convolution(
 ) -> None:
     torch.manual_seed(height)
     own = FOUND[instructions]
-    if not own.convolves(side, stride, after):
-        side, stride, after = 3, 1, "relu"
+    side = side if own.convolves(side, stride) else 3
     inputs, outputs = inputs * own.multiple, outputs * own.multiple
     image, weight, bias = of(own, inputs, height, width), torch.randn(outputs, inputs, side, side), torch.randn(outputs)
     weight /= (side * side * inputs) ** 0.5
     expected = F.conv2d(image.double(), weight.double(), bias.double(), stride, side // 2)
     added = of(own, *expected.shape[1:]) if adds else None
     expected = AFTER[after](expected) + (0 if added is None else added)
-    packed = own.pack("convolution", weight, bias)
+    packed = own.pack(KERNEL[stride], weight, bias)
     found = own.convolution(image, packed, after=after, stride=stride, added=added)
     assert_close(found, expected, instructions, exact=False)
 
@@ -57,12 +59,10 @@ def test_a_convolution_of_a_larger_picture(size: tuple[int, int], stride: int, i
     """More than threads do at once."""
     torch.manual_seed(3)
     own = FOUND[instructions]
-    if not own.convolves(3, stride, "none"):
-        pytest.skip("there is none of this stride")
     n = own.multiple
     image, weight, bias = of(own, n, *size), torch.randn(2 * n, n, 3, 3) / (9 * n) ** 0.5, torch.randn(2 * n)
     expected = F.conv2d(image.double(), weight.double(), bias.double(), stride, 1)
-    found = own.convolution(image, own.pack("convolution", weight, bias), stride=stride)
+    found = own.convolution(image, own.pack(KERNEL[stride], weight, bias), stride=stride)
     assert_close(found, expected, instructions, exact=False)
 
 
@@ -136,8 +136,8 @@ def test_parts_of_a_larger_picture(instructions: str, rows: tuple[int, int], col
     dense = part.contiguous(memory_format=torch.channels_last)
     found, expected = (own.convolution(each, packed, added=each) for each in (part, dense))
     assert torch.equal(found, expected)
-    modulation = own.pack_modulation([torch.randn(n, n, 1, 1)] * 4, [torch.randn(n)] * 4)
-    found, expected = (own.modulate(each, each, modulation) for each in (part, dense))
+    strided = own.pack("strided", torch.randn(n, n, 3, 3), torch.randn(n))
+    found, expected = (own.convolution(each, strided, stride=2) for each in (part, dense))
     assert torch.equal(found, expected)
     colours = own.pack("narrow", torch.randn(3, n, 3, 3), torch.randn(3))
     found, expected = (own.narrow(each, colours, added=each[:, :3].float()) for each in (part, dense))
@@ -145,16 +145,17 @@ def test_parts_of_a_larger_picture(instructions: str, rows: tuple[int, int], col
 
 
 @pytest.mark.parametrize("instructions", FOUND)
-def test_the_bits_do_not_depend_on_the_threads(instructions: str) -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_bits_do_not_depend_on_the_threads(stride: int, instructions: str) -> None:
     torch.manual_seed(0)
     own = FOUND[instructions]
     image = of(own, 32, 70, 61)
-    packed = own.pack("convolution", torch.randn(32, 32, 3, 3), torch.randn(32))
+    packed = own.pack(KERNEL[stride], torch.randn(32, 32, 3, 3), torch.randn(32))
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(own.convolution(image, packed, after="relu"))
+            found.append(own.convolution(image, packed, after="relu", stride=stride))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])

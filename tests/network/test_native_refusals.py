@@ -25,18 +25,16 @@ def test_convolutions_that_there_are_no_kernels_for_are_refused(instructions: st
     """Another one would be computed, or more than there is room for."""
     own = FOUND[instructions]
     n = own.multiple
-    image, packed = of(own, n, 4, 4), own.pack("convolution", torch.randn(n, n, 3, 3), torch.randn(n))
+    image, strided = of(own, n, 4, 4), own.pack("strided", torch.randn(n, n, 3, 3), torch.randn(n))
     modulation = own.pack_modulation([torch.randn(n, n, 1, 1)] * 4, [torch.randn(n)] * 4)
     with pytest.raises(ValueError, match="5x5"):
         own.pack("convolution", torch.randn(n, n, 5, 5), torch.randn(n))
-    with pytest.raises(ValueError, match="stride 2"):
-        own.convolution(image, packed, stride=2, modulated=(image, modulation))
+    for stride, steering in ((2, (image, modulation)), (3, None)):
+        with pytest.raises(ValueError, match=f"there is no kernel for such: stride {stride}"):
+            own.convolution(image, strided, stride=stride, modulated=steering)
     if not own.tiled:
         with pytest.raises(ValueError, match="1x1"):
             own.pack("convolution", torch.randn(n, n, 1, 1), torch.randn(n))
-        for named in ({"stride": 2}, {"after": "leaky_relu"}, {"modulated": (image, modulation)}):
-            with pytest.raises(ValueError, match="there is no kernel for such"):
-                own.convolution(image, packed, **named)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("instructions", FOUND)
@@ -51,7 +49,7 @@ def test_tensors_that_do_not_belong_together_are_refused(instructions: str) -> N
     for call in (
         lambda: own.convolution(image, packed, after="relu", added=other),
         lambda: own.convolution(image, packed, after="relu", shuffled=True, added=image),
-        lambda: own.modulate(image, other, modulation),
+        lambda: own.convolution(image, packed, modulated=(other, modulation)),
         lambda: own.narrow(image, colours, factors=other[:, :3]),
     ):
         with pytest.raises(ValueError, match="where one of"):
@@ -81,9 +79,10 @@ def test_weights_of_other_channels_are_refused(instructions: str) -> None:
         lambda: own.chain(wide.float(), layers(layer)),
         lambda: own.chain(narrow.float(), layers(layer, packed("layer", 4 * n, n))),
         lambda: own.chain(narrow.float(), layers(layer, packed("layer", n, n, 3))),
-        lambda: own.modulate(narrow, wide, modulation),
-        lambda: own.modulate(wide, narrow, modulation),
-        lambda: own.modulate(narrow, narrow, layer),
+        lambda: own.convolution(narrow, square, stride=2),
+        lambda: own.convolution(narrow, square, modulated=(wide, modulation)),
+        lambda: own.convolution(wide, packed("convolution", 4 * n, n, 3), modulated=(narrow, modulation)),
+        lambda: own.convolution(narrow, square, modulated=(narrow, layer)),
     ):
         with pytest.raises(ValueError, match=r"where (those for|one of)"):
             call()

@@ -84,7 +84,7 @@ struct Area {
 
 // work(item, halves, scratch) of each: with room for what it sees, and the scratch behind that.
 template <typename Work> void share_items(const Area &area, const Team &team, const Work &work) {
-  share(area.rows * area.columns, team, [&](long index, float *scratch) {
+  share(area.rows * area.columns, team, [&](long index, float *scratch, bool) {
     const Tiles tiles;
     work(area.item(index), reinterpret_cast<Factor *>(scratch), scratch + area.floats());
   });

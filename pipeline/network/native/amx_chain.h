@@ -107,7 +107,7 @@ void gather_pixels(const Chain &chain, long first, long count, Gather *gathers, 
 
 void compute_chain(const Chain &chain, const Team &team) {
   const long pixels = chain.height * chain.width, widest = widest_of(chain);
-  share((pixels + PIXELS - 1) / PIXELS, team, [&](long item, float *scratch) {
+  share((pixels + PIXELS - 1) / PIXELS, team, [&](long item, float *scratch, bool) {
     const Tiles tiles;
     const long first = item * PIXELS, count = pixels - first < PIXELS ? pixels - first : PIXELS;
     float *sums = scratch + 2 * PIXELS * widest;

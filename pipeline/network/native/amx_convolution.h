@@ -19,6 +19,13 @@ void pack_convolution(const float *weight, const float *bias, long channels, lon
   });
 }
 
+long packed_strided_size(long channels, long side, long outputs) {
+  return packed_convolution_size(channels, side, outputs);
+}
+void pack_strided(const float *weight, const float *bias, long channels, long side, long outputs, float *packed) {
+  pack_convolution(weight, bias, channels, side, outputs, packed);
+}
+
 Area area_of(const Convolution &c) {
   return Area(c.input, c.height, c.width, c.channels, c.side, c.stride, c.input_pitch);
 }

@@ -151,11 +151,4 @@ void modulate(const Modulation &m, const Part &part, float *scratch) {
     (m.exact ? modulate<true, false> : modulate<false, false>)(m, part, scratch);
 }
 
-void compute_modulation(const Modulation &m, const Team &team) {
-  share(m.height, team, [&](long y, float *scratch) {
-    const Tiles tiles;
-    modulate(m, {y, 0, 1, m.width, m.result + y * m.width * m.channels, 0}, scratch);
-  });
-}
-
 } // namespace

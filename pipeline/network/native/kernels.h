@@ -8,7 +8,6 @@
 #include "amx_narrow.h"
 #else
 #include "chain.h"
-#include "modulation.h"
 #include "narrow.h"
 #include "winograd.h"
 #endif
@@ -16,7 +15,7 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // As in native_structs.py: a library that was built before a struct or a function changed is not to be called.
-EXPORT long hdrunet_interface() { return 3; }
+EXPORT long hdrunet_interface() { return 4; }
 
 // To be called once, before all else: 0 where the kernels can be used here.
 EXPORT long hdrunet_prepare() {
@@ -37,6 +36,7 @@ EXPORT long hdrunet_prepare() {
     pack_##kind(weight, bias, channels, side, outputs, packed);                                                        \
   }
 PACKING(convolution)
+PACKING(strided)
 PACKING(layer)
 PACKING(narrow)
 
@@ -53,6 +53,5 @@ EXPORT void hdrunet_pack_modulation(const float *const (*weights)[4], const floa
   EXPORT long hdrunet_##kind##_scratch(const Task *task) { return kind##_scratch_size(*task); }                        \
   EXPORT void hdrunet_##kind(const Task *task, const Team *team) { compute_##kind(*task, *team); }
 KERNEL(convolution, Convolution)
-KERNEL(modulation, Modulation)
 KERNEL(chain, Chain)
 KERNEL(narrow, Narrow)

@@ -40,9 +40,8 @@ template <typename Value> struct SecondStep {
     for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) {
-        const long at = (row + r) * channels + column + v * LANES, next_rows = rows * channels;
+        const long at = (row + r) * channels + column + v * LANES;
         sums[r][v] = sums[r][v] * load(features + at) + load(packed_shift + column + v * LANES);
-        prefetch(features + at + next_rows), prefetch(result + at + next_rows);
       }
     }
     multiply_add(left + inputs, 2 * inputs, panel(packed_shift, column), inputs, sums);
@@ -56,21 +55,26 @@ template <typename Value> struct SecondStep {
 
 long modulation_scratch_size(const Modulation &task) { return PIXELS * 3 * task.inputs; }
 
-template <typename Value> void compute_modulation(const Modulation &m, const Team &team) {
+// `count` pixels of row y from x on, PIXELS at most.
+template <typename Value>
+void modulate_some(const Modulation &m, long y, long x, long count, float *result, float *scratch) {
   const float *scale = m.packed + packed_layer_size<Value>(m.inputs, 1, 2 * m.inputs);
   const float *shift = scale + packed_layer_size<Value>(m.inputs, 1, m.channels);
   const Layer first{m.inputs, 2 * m.inputs, LEAKY_RELU, m.packed, nullptr, 0};
-  const long across = (m.width + PIXELS - 1) / PIXELS;
-  share(m.height * across, team, [&](long item, float *scratch) {
-    const long y = item / across, x = item % across * PIXELS, count = m.width - x < PIXELS ? m.width - x : PIXELS;
-    Value *hidden = reinterpret_cast<Value *>(scratch), *spare = hidden + PIXELS * 2 * m.inputs;
-    const float *from = static_cast<const float *>(m.condition) + y * m.condition_pitch + x * m.inputs;
-    const Value *condition = as_factors(from, count * m.inputs, spare);
-    const float *features = m.features + y * m.features_pitch + x * m.channels;
-    float *result = m.result + (y * m.width + x) * m.channels;
-    in_registers(count, first.outputs, LayerStep<Value>{condition, m.inputs, 1, 0, first, hidden});
-    in_registers(count, m.channels, SecondStep<Value>{hidden, features, scale, shift, m.inputs, m.channels, result});
-  });
+  Value *hidden = reinterpret_cast<Value *>(scratch), *spare = hidden + PIXELS * 2 * m.inputs;
+  const float *from = static_cast<const float *>(m.condition) + y * m.condition_pitch + x * m.inputs;
+  const Value *condition = as_factors(from, count * m.inputs, spare);
+  const float *features = m.features + y * m.features_pitch + x * m.channels;
+  in_registers(count, first.outputs, LayerStep<Value>{condition, m.inputs, 1, 0, first, hidden});
+  in_registers(count, m.channels, SecondStep<Value>{hidden, features, scale, shift, m.inputs, m.channels, result});
+}
+
+// Row y from `left` to `right`: (right - left, channels).
+void modulate(const Modulation &m, long y, long left, long right, float *result, float *scratch) {
+  const auto some = m.exact ? modulate_some<float> : modulate_some<Factor>;
+  const long parts = (right - left + PIXELS - 1) / PIXELS, most = ((right - left - 1) / parts / ROWS + 1) * ROWS;
+  for (long x = left; x < right; x += most, result += most * m.channels)
+    some(m, y, x, right - x < most ? right - x : most, result, scratch);
 }
 
 long packed_modulation_size(long channels, long inputs, long exact) {
@@ -80,10 +84,6 @@ long packed_modulation_size(long channels, long inputs, long exact) {
 void pack_modulation(const float *const (&weights)[4], const float *const (&biases)[4], long channels, long inputs,
                      long exact, float *packed) {
   (exact ? pack_modulation<float> : pack_modulation<Factor>)(weights, biases, channels, inputs, packed);
-}
-
-void compute_modulation(const Modulation &task, const Team &team) {
-  (task.exact ? compute_modulation<float> : compute_modulation<Factor>)(task, team);
 }
 
 } // namespace

@@ -67,7 +67,7 @@ template <int pixels> ALWAYS_INLINE void narrow_pixels(const Narrow &n, long y, 
 long narrow_scratch_size(const Narrow &) { return 0; }
 
 void compute_narrow(const Narrow &narrow, const Team &team) {
-  share(narrow.height, team, [&](long y, float *) {
+  share(narrow.height, team, [&](long y, float *, bool) {
     long x = 0;
     for (; x + NEIGHBOURS <= narrow.width; x += NEIGHBOURS) narrow_pixels<NEIGHBOURS>(narrow, y, x);
     for (; x < narrow.width; ++x) narrow_pixels<1>(narrow, y, x);

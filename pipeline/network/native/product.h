@@ -57,12 +57,18 @@ ALWAYS_INLINE void multiply_add(const Value *left, long pitch, const Value *pane
   }
 }
 
+// From `row` on, `rows` at once as long as there are so many; returns the first that is left.
+template <int rows, int vectors, typename Step>
+ALWAYS_INLINE long in_panels_of(long row, long count, long columns, const Step &step) {
+  for (; row + rows <= count; row += rows)
+    for (long column = 0; column < columns; column += vectors * LANES) step.template run<rows, vectors>(row, column);
+  return row;
+}
+
 template <int vectors, typename Step> ALWAYS_INLINE void in_panels(long count, long columns, const Step &step) {
-  long row = 0;
-  for (; row + ROWS <= count; row += ROWS)
-    for (long column = 0; column < columns; column += vectors * LANES) step.template run<ROWS, vectors>(row, column);
-  for (; row < count; ++row)
-    for (long column = 0; column < columns; column += vectors * LANES) step.template run<1, vectors>(row, column);
+  long row = in_panels_of<ROWS, vectors>(0, count, columns, step);
+  row = in_panels_of<ROWS / 2, vectors>(row, count, columns, step);
+  in_panels_of<1, vectors>(row, count, columns, step);
 }
 
 // step.template run<rows, vectors>(row, column) for all of a result of `count` rows and `columns` columns.

@@ -12,31 +12,30 @@ typedef float Feature;
 
 enum After : long { NOTHING, RELU, LEAKY_RELU };
 
-// The spatial feature transform of a network's features:
-// result[pixel] = features[pixel] * scale(condition[pixel]) + shift(condition[pixel]), pixel by pixel. scale and shift
+// The spatial feature transform of a network's features, made where a convolution needs it:
+// features[pixel] * scale(condition[pixel]) + shift(condition[pixel]), pixel by pixel. scale and shift
 // are: inputs -> inputs, leaky ReLU with a slope of 0.1, inputs -> channels.
 struct Modulation {
   const Feature *features;
   const void *condition; // features, or floats
   long height, width, channels, inputs;
-  const float *packed; // by pack_modulation
-  Feature *result;
+  const float *packed;                  // by pack_modulation
   long features_pitch, condition_pitch; // from a row to the next
   long floats, exact; // 1 where the condition is of floats; where products are to be of floats, or as good
 };
 
 // (height, width, channels) -> (height, width, outputs), padded by zeros, 1x1 or 3x3; every other row and column of it
 // where the stride is 2. (2 height, 2 width, outputs / 4) where it is `shuffled`: of 4 * C outputs, C lie at each of
-// (0, 0), (0, 1), (1, 0), (1, 1), in this order. By Winograd's filtering it is 3x3, of stride 1, without a leaky ReLU.
+// (0, 0), (0, 1), (1, 0), (1, 1), in this order. By Winograd's filtering it is 3x3.
 struct Convolution {
   const Feature *input;
   long height, width, channels, outputs, side, stride;
-  const float *packed;  // by pack_convolution
+  const float *packed;  // by pack_convolution or pack_strided
   const Feature *added; // to the result, of its shape; may be null
   Feature *result;
   long after, shuffled;          // one of After; 0 or 1
   long input_pitch, added_pitch; // from a row to the next
-  const Modulation *modulation;  // of the input, which is not read then, where the stride is 1; may be null; AMX only
+  const Modulation *modulation;  // of the input, which is not read then, where the stride is 1; may be null
 };
 
 struct Layer {

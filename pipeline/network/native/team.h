@@ -22,11 +22,11 @@ template <typename Work> struct Shared {
   // Items that follow each other, as what is near one is near the next; ever fewer, so that no thread waits for long
   // ("guided", as OpenMP calls it).
   void take_items(float *scratch) {
-    long item = 0;
+    long item = 0, next = -1;
     while (item < count) {
       const long some = (count - item) / (2 * team.threads), end = item + (some ? some : 1);
       if (!__atomic_compare_exchange_n(&items_taken, &item, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
-      for (; item < end; ++item) work(item, scratch);
+      for (; item < end; next = ++item) work(item, scratch, item == next);
     }
   }
 
