@@ -1,5 +1,5 @@
-// What the next block of a stripe sees of the picture and this one does not: asked for a few lines of the cache at a
-// time, while the processor multiplies and the memory would rest.
+// What a block needs of the memory after its products, and the next block of its stripe before them: asked for a few
+// lines of the cache at a time, while the processor multiplies and the memory would rest.
 #pragma once
 
 #include "stripes.h"
@@ -9,43 +9,74 @@ namespace {
 class Ahead {
 public:
   Ahead(const Stripes &stripes, long item) {
+    const Convolution &c = stripes.convolution;
+    const Stripes::Made made = stripes.made(item);
+    const long spread = c.shuffled ? 2 : 1, depth = c.outputs / (spread * spread);
+    for (long place = 0; place < spread * spread; ++place) {
+      const long y = made.top * spread + place / 2, x = made.left * spread + place % 2;
+      const auto outputs = [&](const float *first, long pitch) {
+        add(first + y * pitch + x * depth, made.height, spread * pitch, made.width, spread * depth, depth);
+      };
+      if (c.added) outputs(c.added, c.added_pitch);
+      outputs(c.result, stripes.result_pitch());
+    }
     if ((item + 1) % stripes.blocks == 0) return;
     const Stripes::Seen now = stripes.seen(item), next = stripes.seen(item + 1);
-    const Convolution &c = stripes.convolution;
+    const auto samples = [&](const float *first, long pitch, long channels) {
+      const float *from = first + now.bottom * pitch + next.left * channels;
+      add(from, next.bottom - now.bottom, pitch, next.right - next.left, channels, channels);
+    };
     if (const Modulation *m = c.modulation) {
-      parts[0] = part(m->features, m->features_pitch, m->channels, now, next);
-      parts[1] = part(static_cast<const float *>(m->condition), m->condition_pitch, m->inputs, now, next);
+      samples(m->features, m->features_pitch, m->channels);
+      samples(static_cast<const float *>(m->condition), m->condition_pitch, m->inputs);
     } else {
-      parts[0] = part(c.input, c.input_pitch, c.channels, now, next);
+      samples(c.input, c.input_pitch, c.channels);
     }
   }
 
   // In lines of the cache.
-  long size() const { return (parts[0].rows * parts[0].floats + parts[1].rows * parts[1].floats) / LINE; }
+  long size() const { return lines; }
 
-  void fetch(long lines) {
-    for (; index < PARTS; ++index, row = 0)
-      for (const Part &part = parts[index]; row < part.rows; ++row, at = 0)
-        for (; at < part.floats; at += LINE, --lines) {
-          if (lines == 0) return;
-          prefetch_far(part.first + row * part.pitch + at);
-        }
+  void fetch(long some) {
+    while (some > 0 && index < count) {
+      const long now = Stripes::least_of(some, run);
+      for (const float *end = next + now * LINE; next < end; next += LINE) prefetch_far(next);
+      some -= now, run -= now;
+      if (run == 0) go_on();
+    }
   }
 
 private:
-  static constexpr long LINE = 16, PARTS = 2; // floats
+  static constexpr long LINE = 16; // floats
+  // Rows that are `pitch` floats apart, of columns that are `step` apart, of a run of lines each.
   struct Part {
     const float *first;
-    long rows, floats, pitch;
+    long rows, pitch, columns, step, run;
   };
 
-  static Part part(const float *picture, long pitch, long channels, Stripes::Seen now, Stripes::Seen next) {
-    const float *first = picture + now.bottom * pitch + next.left * channels;
-    return {first, next.bottom - now.bottom, (next.right - next.left) * channels, pitch};
+  void add(const float *first, long rows, long pitch, long columns, long step, long channels) {
+    if (rows <= 0) return;
+    const bool dense = step == channels;
+    parts[count++] = {first, rows, pitch, dense ? 1 : columns, step, (dense ? columns * channels : channels) / LINE};
+    lines += rows * columns * channels / LINE;
+    if (count == 1) begin();
   }
 
-  Part parts[PARTS] = {};
-  long index = 0, row = 0, at = 0;
+  void go_on() {
+    const Part &part = parts[index];
+    if (++column == part.columns) column = 0, ++row;
+    if (row == part.rows) row = 0, ++index;
+    if (index < count) begin();
+  }
+
+  void begin() {
+    const Part &part = parts[index];
+    next = part.first + row * part.pitch + column * part.step, run = part.run;
+  }
+
+  Part parts[10]; // added and result of four places, two kinds of samples
+  long count = 0, lines = 0, index = 0, row = 0, column = 0, run = 0;
+  const float *next = nullptr;
 };
 
 } // namespace

@@ -8,14 +8,15 @@ namespace {
 
 struct Stripes {
   const Convolution &convolution;
+  long height, width;      // outputs in all, before any shuffle
   long step, down, across; // outputs of a tile's side; tiles in all
   long tall, wide;         // tiles of a block, at most
   long blocks, count;      // of a stripe, and in all
 
   // most: tiles of a block.
   Stripes(const Convolution &convolution, long step, long most) : convolution(convolution), step(step) {
-    down = parts_of(parts_of(convolution.height, convolution.stride), step);
-    across = parts_of(parts_of(convolution.width, convolution.stride), step);
+    height = parts_of(convolution.height, convolution.stride), width = parts_of(convolution.width, convolution.stride);
+    down = parts_of(height, step), across = parts_of(width, step);
     wide = parts_of(across, parts_of(across, most));
     tall = least_of(most / wide, down);
     blocks = parts_of(down, tall), count = blocks * parts_of(across, wide);
@@ -43,6 +44,19 @@ struct Stripes {
     return {a.top ? scale * a.top - 1 : 0, a.left ? scale * a.left - 1 : 0,
             least_of(scale * (a.top + a.tall) + beyond, convolution.height),
             least_of(scale * (a.left + a.wide) + beyond, convolution.width)};
+  }
+
+  // What a block makes, in samples before any shuffle.
+  struct Made {
+    long top, left, height, width;
+  };
+  Made made(long item) const {
+    const Area a = area(item);
+    const long top = step * a.top, left = step * a.left;
+    return {top, left, least_of(step * a.tall, height - top), least_of(step * a.wide, width - left)};
+  }
+  long result_pitch() const {
+    return width * (convolution.shuffled ? convolution.outputs / 2 : convolution.outputs);
   }
 
   // Of what a modulation makes for a block, at most: lines, and floats of each.

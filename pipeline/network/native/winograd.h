@@ -59,6 +59,7 @@ template <long stride> struct Block {
   using Line = Filter<stride>;
   static constexpr int STEP = Line::STEP, SIDE = Line::SAMPLES, PLACES = SIDE * SIDE, LAST = Line::MATRICES - 1;
   const Convolution &c;
+  const Stripes &stripes;
   const Stripes::Area area;
   const Source source;
   Factor *inputs;
@@ -124,8 +125,7 @@ template <long stride> struct Block {
 
   NOINLINE void filter_products(long output, long chunk) const {
     const long spread = c.shuffled ? 2 : 1, depth = c.shuffled ? c.outputs / 4 : c.outputs;
-    const long height = Stripes::parts_of(c.height, stride), width = Stripes::parts_of(c.width, stride);
-    const long next_tile = STEP * spread * depth;
+    const long height = stripes.height, width = stripes.width, pitch = stripes.result_pitch();
     for (long tile = 0; tile < area.tall * area.wide; ++tile) {
       const long top = this->top(tile), left = this->left(tile);
       for (long channel = 0; channel < chunk; channel += LANES) {
@@ -150,14 +150,8 @@ template <long stride> struct Block {
             Lanes value = row[j] + bias;
             if (c.after == RELU) value = rectified(value);
             if (c.after == LEAKY_RELU) value = leaky(value);
-            if (c.added) {
-              const float *from = c.added + y * c.added_pitch + x * depth + plane;
-              value += load(from);
-              prefetch(from + next_tile);
-            }
-            float *to = c.result + (y * width * spread + x) * depth + plane;
-            store(to, value);
-            prefetch(to + next_tile);
+            if (c.added) value += load(c.added + y * c.added_pitch + x * depth + plane);
+            store(c.result + y * pitch + x * depth + plane, value);
           }
         }
       }
@@ -180,7 +174,7 @@ template <long stride> void compute(const Convolution &c, const Team &team) {
     float *const lines = scratch + Block<stride>::size(c.channels);
     const Source source = c.modulation ? modulated(stripes, item, follows, lines, lines + stripes.floats())
                                        : Source{c.input, 0, c.input_pitch, 0};
-    const Block<stride> block{c, stripes.area(item), source, reinterpret_cast<Factor *>(scratch), products};
+    const Block<stride> block{c, stripes, stripes.area(item), source, reinterpret_cast<Factor *>(scratch), products};
     Ahead ahead(stripes, item);
     const long some = ahead.size() / (Block<stride>::PLACES * c.outputs / chunk) + 1;
     block.filter_inputs();
