@@ -15,6 +15,7 @@ from .job import Plan
 from .mastering import static_metadata
 from .receipts import Receipt, delete, sync, temporary_path
 from .segments import SegmentStore
+from .sequence import strangers
 
 
 def assemble(
@@ -33,9 +34,10 @@ def assemble(
     paths = [store.path(segment) for segment in plan.segments]
     if plan.is_sequence:
         before(None)
-        for path in (file for folder in paths for file in sorted(folder.iterdir())):
+        frames = [file for folder in paths for file in sorted(folder.iterdir())]
+        for path in frames:
             _place(path, plan.target.with_name(path.name), store)
-        return _doubts(plan, receipts)
+        return _left(plan, {path.name for path in frames}) + _doubts(plan, receipts)
     metadata = static_metadata(film_light(receipts), plan.mapping.peak) if plan.preset.transfer == "pq" else None
     warnings = join(plan, paths, metadata, temporary)
     try:
@@ -49,6 +51,15 @@ def assemble(
             raise write_error(error, plan.target) from None
         raise
     return warnings + _doubts(plan, receipts)
+
+
+def _left(plan: Plan, frames: set[str]) -> list[str]:
+    """What lies beside the frames of a sequence as if it belonged to it."""
+    others = strangers(plan.target, frames)
+    if not others:
+        return []
+    files = others[0] if len(others) == 1 else f"{others[0]} to {others[-1]} ({len(others)} files)"
+    return [f"beside the frames of {plan.target} lie others that this run did not make: {files}"]
 
 
 def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:

@@ -212,6 +212,17 @@ def test_frames_that_a_stopped_run_has_left_are_no_output_that_exists(
     assert run(clip, target, "-q") == 73
 
 
+def test_frames_of_a_longer_run_are_not_deleted_but_named(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    target = tmp_path / "out.%06d.exr"
+    (tmp_path / "out.000001 copy.exr").touch()
+    for frames, left in ((":6", ""), (":4", "out.000004.exr to out.000005.exr (2 files)"), ("1:6", "out.000000.exr")):
+        assert run(clip, target, "-y", "--frames", frames) == 0
+        warned = capsys.readouterr().err
+        assert ("that this run did not make" in warned) == bool(left)
+        assert left in warned
+    assert len(list(tmp_path.iterdir())) == 7
+
+
 def test_an_old_result_stays_until_the_new_one_is_whole(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
