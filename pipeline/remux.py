@@ -132,14 +132,15 @@ def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stre
     origin, end = excerpt_bounds(plan)
     wanted = [source.streams[index] for index, copy in copies.items() if copy.type in ("audio", "subtitle")]
     for packet in source.demux(wanted):
-        if not packet.size or (packet.pts is None and packet.dts is None):
+        when = packet.pts if packet.pts is not None else packet.dts
+        if not packet.size or when is None:
             continue
-        if plan.is_excerpt:
-            when = packet.pts if packet.pts is not None else packet.dts
-            if when is None or not origin <= when * packet.time_base < end:
-                continue
-            if packet.stream.type == "subtitle" and packet.duration:
-                packet.duration = min(packet.duration, round(end / packet.time_base) - when)
+        if plan.is_excerpt and not origin <= when * packet.time_base < end:
+            continue
+        # One that nobody has ended lasts for weeks in some files, longer than .mp4 and .mov can say.
+        lasts = (packet.duration or 0) * packet.time_base
+        if packet.stream.type == "subtitle" and lasts and (plan.is_excerpt or lasts > end - origin):
+            packet.duration = min(packet.duration, max(1, round(end / packet.time_base) - when))
         if shift := round(plan.timeline.origin / packet.time_base):
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift

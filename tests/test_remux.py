@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
+from av.packet import Packet
 
 from hdrunet_video.cli import main
 from tests.conftest import ffmpeg, ffprobe
@@ -73,6 +76,30 @@ def test_a_clock_is_left_behind_by_picture_and_sound_alike(name: str, target_nam
     late = float(video_stream(source)["start_time"]) - before[0]
     assert float(frame_times(target)[0]) - after[0] == pytest.approx(late, abs=tolerance)
     assert float(ffprobe(target, "-show_format")["format"]["duration"]) < 1.2
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_a_subtitle_that_nobody_has_ended_ends_with_the_film(name: str, tmp_path: Path) -> None:
+    """As in some files of DVDs: there it lasts for 49 days, which .mp4 cannot say."""
+    film, source, target = tmp_path / "film.mp4", tmp_path / "in.mkv", tmp_path / name
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=2", "-c:v", "libx264", *BT709, film)
+    with av.open(film) as made, av.open(source, "w") as out:
+        (video,) = made.streams.video
+        copy, subtitles = out.add_stream_from_template(video), out.add_stream("dvdsub")
+        out.start_encoding()
+        for packet in made.demux(video):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+        packet = Packet(b"\0\x10\0\4" + bytes(12))
+        packet.stream, packet.time_base, packet.pts, packet.dts = subtitles, Fraction(1, 1000), 500, 500
+        packet.duration = 2**32 - 1
+        out.mux(packet)
+    convert(source, target, *QUICK)
+    (found,) = ffprobe(target, "-show_packets", "-select_streams", "s")["packets"]
+    assert float(found["pts_time"]) == 0.5
+    # From .mp4 FFmpeg reads less of a last one that begins late.
+    assert 1 <= float(found["duration_time"]) <= 1.501
 
 
 @pytest.mark.parametrize(("name", "target_name"), PAIRS)
