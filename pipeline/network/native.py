@@ -138,7 +138,7 @@ class Kernels:
             *(_AFTER[after], shuffled, pitch, added_pitch),
         )
         if modulated is not None:
-            steering, _held = self._modulation(features, *modulated)
+            steering, _held = self._modulation(features, pitch, *modulated)
             task.modulation = ctypes.pointer(steering)
         self._run("convolution", task)
         return result
@@ -154,20 +154,19 @@ class Kernels:
         return Packed("modulation", inputs, 1, channels, values, exact)
 
     def _modulation(
-        self, features: Tensor, condition: Tensor, packed: Packed
-    ) -> tuple[structs.Modulation, tuple[Tensor, Tensor]]:
-        """The task, without a result yet, and the tensors that it points into."""
-        inputs, height, width = fitting(condition, packed, "modulation")
+        self, features: Tensor, pitch: int, condition: Tensor, packed: Packed
+    ) -> tuple[structs.Modulation, Tensor]:
+        """How features in rows are modulated, and the condition that it points into."""
+        inputs, _, _ = fitting(condition, packed, "modulation")
         channels = packed.outputs
         shaped(features, condition[:, :1].expand(-1, channels, -1, -1))
         floats = condition.dtype == torch.float32
-        features, pitch = in_rows(features, self.dtype)
         condition, condition_pitch = in_rows(condition, torch.float32 if floats else self.dtype)
         task = structs.Modulation(
-            *(features.data_ptr(), condition.data_ptr(), height, width, channels, inputs),
-            *(packed.address, pitch, condition_pitch, floats, packed.exact),
+            *(features.data_ptr(), condition.data_ptr(), channels, inputs, packed.address),
+            *(pitch, condition_pitch, floats, packed.exact),
         )
-        return task, (features, condition)
+        return task, condition
 
     def chain(self, features: Tensor, layers: list[Layer]) -> list[Tensor]:
         """Convolutions one after the other, padded by zeros, all but the first 1x1: (1, C, h, w) float32 -> of each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-INTERFACE = 4
+INTERFACE = 5
 """Of a library that these belong to: hdrunet_interface() of native/kernels.h."""
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 
@@ -14,7 +14,7 @@ class Modulation(ctypes.Structure):
 
     _fields_ = (
         *((name, POINTER) for name in ("features", "condition")),
-        *((name, LONG) for name in ("height", "width", "channels", "inputs")),
+        *((name, LONG) for name in ("channels", "inputs")),
         ("packed", POINTER),
         *((name, LONG) for name in ("features_pitch", "condition_pitch", "floats", "exact")),
     )

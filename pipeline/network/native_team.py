@@ -22,7 +22,7 @@ class Team:
     """OpenMP's threads, as many as torch has, from any number of Python threads.
 
     Scratch is kept from one call to the next, for each Python thread: OpenMP gives each of them threads of its own. Of
-    the paper's network it is 595 KiB a thread, in bfloat16 475 to 552; above 32 MiB in all it would come from the
+    the paper's network it is 602 KiB a thread, in bfloat16 493 to 552; above 32 MiB in all it would come from the
     system, page by page, at each call.
     """
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hdrunet_video.network.native import Kernels
 from hdrunet_video.network.native_tensors import Packed
-from tests.network.native_cases import FOUND, assert_close, features, of, sides, vectors
+from tests.network.native_cases import AFTER, FOUND, assert_close, features, of, sides, vectors
 
 
 def linear(outputs: int, inputs: int, side: int = 1) -> tuple[Tensor, Tensor]:
@@ -41,14 +41,14 @@ def modulated(image: Tensor, condition: Tensor, layers: list[tuple[Tensor, Tenso
 @given(
     height=sides,
     width=st.integers(1, 110),
-    inputs=st.integers(1, 2),
+    inputs=st.integers(1, 3),
     channels=st.integers(1, 3),
     outputs=vectors,
     floats=st.booleans(),
     exact=st.booleans(),
     adds=st.booleans(),
     part=st.booleans(),
-    after=st.sampled_from(["none", "relu"]),
+    after=st.sampled_from(["none", "relu", "leaky_relu"]),
 )
 def test_a_convolution_of_what_is_modulated(
     instructions: str,
@@ -74,7 +74,7 @@ def test_a_convolution_of_what_is_modulated(
     weight, bias = linear(outputs, channels, side)
     added = of(own, outputs, height, width) if adds else None
     expected = F.conv2d(modulated(image, condition, layers), weight.double(), bias.double(), padding=side // 2)
-    expected = (expected.relu() if after == "relu" else expected) + (0 if added is None else added)
+    expected = AFTER[after](expected) + (0 if added is None else added)
     convolution, steering = own.pack("convolution", weight, bias), packed(own, layers, exact)
     found = own.convolution(image, convolution, after=after, added=added, modulated=(condition, steering))
     assert_close(found, expected, instructions, exact=False)

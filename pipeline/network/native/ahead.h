@@ -35,7 +35,7 @@ public:
   }
 
   // In lines of the cache.
-  long size() const { return lines; }
+  long size() const { return total; }
 
   void fetch(long some) {
     while (some > 0 && index < count) {
@@ -58,7 +58,7 @@ private:
     if (rows <= 0) return;
     const bool dense = step == channels;
     parts[count++] = {first, rows, pitch, dense ? 1 : columns, step, (dense ? columns * channels : channels) / LINE};
-    lines += rows * columns * channels / LINE;
+    total += rows * columns * channels / LINE;
     if (count == 1) begin();
   }
 
@@ -75,7 +75,7 @@ private:
   }
 
   Part parts[10]; // added and result of four places, two kinds of samples
-  long count = 0, lines = 0, index = 0, row = 0, column = 0, run = 0;
+  long count = 0, total = 0, index = 0, row = 0, column = 0, run = 0;
   const float *next = nullptr;
 };
 

@@ -15,7 +15,7 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // As in native_structs.py: a library that was built before a struct or a function changed is not to be called.
-EXPORT long hdrunet_interface() { return 4; }
+EXPORT long hdrunet_interface() { return 5; }
 
 // To be called once, before all else: 0 where the kernels can be used here.
 EXPORT long hdrunet_prepare() {

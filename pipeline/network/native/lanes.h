@@ -15,7 +15,7 @@ typedef Lanes Anywhere __attribute__((aligned(4), may_alias));
 ALWAYS_INLINE Lanes load(const float *from) { return *reinterpret_cast<const Anywhere *>(from); }
 ALWAYS_INLINE void store(float *to, Lanes value) { *reinterpret_cast<Anywhere *>(to) = value; }
 
-// Of what is read or written later, into the second cache. There need not be memory at the address.
+// Of what is read or written later, into the second cache.
 ALWAYS_INLINE void prefetch_far(const float *address) { __builtin_prefetch(address, 0, 2); }
 
 // What is not negative, and 0 or a tenth of what is. NaN stays NaN.

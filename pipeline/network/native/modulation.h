@@ -2,7 +2,6 @@
 #pragma once
 
 #include "layer.h"
-#include "team.h"
 
 namespace {
 

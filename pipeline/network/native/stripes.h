@@ -18,6 +18,7 @@ struct Stripes {
     height = parts_of(convolution.height, convolution.stride), width = parts_of(convolution.width, convolution.stride);
     down = parts_of(height, step), across = parts_of(width, step);
     wide = parts_of(across, parts_of(across, most));
+    if (most / wide * wide < most * 3 / 4) wide = most / 2; // two short rows of tiles in place of one
     tall = least_of(most / wide, down);
     blocks = parts_of(down, tall), count = blocks * parts_of(across, wide);
   }
@@ -59,7 +60,7 @@ struct Stripes {
     return width * (convolution.shuffled ? convolution.outputs / 2 : convolution.outputs);
   }
 
-  // Of what a modulation makes for a block, at most: lines, and floats of each.
+  // Of what a modulation makes for a block, at most, where the stride is 1: lines, and floats of each.
   long lines() const { return step * tall + 2; }
   long pitch() const { return (step * wide + 2) * convolution.channels; }
   long floats() const { return convolution.modulation ? lines() * pitch() : 0; }

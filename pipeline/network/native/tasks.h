@@ -18,7 +18,7 @@ enum After : long { NOTHING, RELU, LEAKY_RELU };
 struct Modulation {
   const Feature *features;
   const void *condition; // features, or floats
-  long height, width, channels, inputs;
+  long channels, inputs;
   const float *packed;                  // by pack_modulation
   long features_pitch, condition_pitch; // from a row to the next
   long floats, exact; // 1 where the condition is of floats; where products are to be of floats, or as good

@@ -38,7 +38,8 @@ template <typename Work> struct Shared {
   }
 };
 
-// work(item, scratch) for each of `count` items, in any order. All threads are asked for even where there are fewer
+// work(item, scratch, follows) for each of `count` items, in any order. follows: whether the item before it was the
+// last one that this thread did in this call, in this scratch. All threads are asked for even where there are fewer
 // items: libgomp ends threads that a smaller team leaves out, and starts them again.
 template <typename Work> void share(long count, const Team &team, const Work &work) {
   Shared<Work> shared{team, work, count, 0};

@@ -4,6 +4,7 @@
 
 #include "ahead.h"
 #include "filters.h"
+#include "team.h"
 
 namespace {
 
