@@ -15,7 +15,7 @@ from .job import Plan
 from .mastering import static_metadata
 from .receipts import Receipt, delete, sync, temporary_path
 from .segments import SegmentStore
-from .sequence import strangers
+from .sequence import frames_there
 
 
 def assemble(
@@ -55,7 +55,7 @@ def assemble(
 
 def _left(plan: Plan, frames: set[str]) -> list[str]:
     """What lies beside the frames of a sequence as if it belonged to it."""
-    others = strangers(plan.target, frames)
+    others = [name for name in frames_there(plan.target) if name not in frames]
     if not others:
         return []
     files = others[0] if len(others) == 1 else f"{others[0]} to {others[-1]} ({len(others)} files)"

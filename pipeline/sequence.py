@@ -28,16 +28,17 @@ def wildcard(name: str) -> str:
     return f"{escape(match[1])}[0-9]*{escape(match[3])}" if match else escape(name)
 
 
+def frames_there(target: Path) -> list[str]:
+    """Names of the files that are frames of this sequence, whoever made them, in order; none of another name."""
+    match = _NUMBERED.fullmatch(target.name)
+    if match is None:
+        return []
+    frame = re.compile(f"{re.escape(match[1])}[0-9]+{re.escape(match[3])}")
+    found = (path.name for path in target.parent.glob(wildcard(target.name)))
+    return sorted((name for name in found if frame.fullmatch(name)), key=lambda name: (len(name), name))
+
+
 def is_there(target: Path) -> bool:
     """Whether a file of this name, or one of its frames, exists."""
     # Path.exists would raise where the folder may not be looked into.
-    return os.path.exists(target) or (is_numbered(target.name) and any(target.parent.glob(wildcard(target.name))))
-
-
-def strangers(target: Path, frames: set[str]) -> list[str]:
-    """Names of files beside these frames that a player would take for further ones."""
-    match = _NUMBERED.fullmatch(target.name)
-    assert match is not None
-    number = re.compile(f"{re.escape(match[1])}[0-9]+{re.escape(match[3])}")
-    found = (path.name for path in target.parent.glob(wildcard(target.name)))
-    return sorted(name for name in found if number.fullmatch(name) and name not in frames)
+    return os.path.exists(target) or bool(frames_there(target))

@@ -102,3 +102,17 @@ def without_times(path: Path, *kept: int) -> Path:
                 content[pes + 9 : pes + 9 + content[pes + 8]] = b"\xff" * content[pes + 8]
     path.write_bytes(content)
     return path
+
+
+QUICK = ("--set", "video.options.preset=ultrafast", "-p", "hdr10")
+"""Flags for a film whose pictures do not matter."""
+
+
+def streams(path: Path, kind: str) -> list[dict[str, Any]]:
+    found = ffprobe(path, "-show_streams")["streams"]
+    return [each for each in found if each["codec_type"] == kind]
+
+
+def packet_times(path: Path, stream: str) -> list[float]:
+    packets = ffprobe(path, "-show_packets", "-select_streams", stream)["packets"]
+    return [float(packet["pts_time"]) for packet in packets if int(packet["size"]) > 2]

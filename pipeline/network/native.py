@@ -38,6 +38,11 @@ _TASKS = {
 """hdrunet_* and hdrunet_*_scratch of native/kernels.h."""
 
 
+def kernel_of(stride: int) -> str:
+    """That the weights of a convolution of this stride are packed for."""
+    return "convolution" if stride == 1 else "strided"
+
+
 class Layer(NamedTuple):
     """A convolution of a chain."""
 
@@ -92,8 +97,8 @@ class Kernels:
         return (side == 3 or (side == 1 and self.tiled)) and stride in (1, 2) and not (modulated and stride == 2)
 
     def pack(self, kernel: str, weight: Tensor, bias: Tensor) -> Packed:
-        """(N, C, side, side) and (N) float32, as a kernel takes them: `convolution`, of stride 2 `strided`, of a side
-        that it has, `layer`, or `narrow` with three outputs."""
+        """(N, C, side, side) and (N) float32, as a kernel takes them: `kernel_of` a stride, of a side that it has,
+        `layer`, or `narrow` with three outputs."""
         weight, bias = weight.contiguous(), bias.contiguous()
         outputs, channels, side, _ = weight.shape
         if kernel in ("convolution", "strided") and not self.convolves(side, 1):
@@ -124,7 +129,7 @@ class Kernels:
 
         shuffled: makes (1, N / 4, 2h, 2w) instead; the outputs are those of (0, 0), (0, 1), (1, 0) and (1, 1) of each
         2x2 samples, one after the other."""
-        channels, height, width = fitting(features, packed, "convolution" if stride == 1 else "strided")
+        channels, height, width = fitting(features, packed, kernel_of(stride))
         if not self.convolves(packed.side, stride, modulated is not None):
             raise ValueError(f"there is no kernel for such: stride {stride}, modulated: {modulated is not None}")
         made = packed.outputs, -(-height // stride), -(-width // stride)

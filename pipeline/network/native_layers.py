@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .config import HDRUNetConfig
 from .cpu_parts import Chained, Chaining, Convolving, ConvolvingModulated, Modulated, Modulating, Narrowing
 from .hdrunet import PixelModulation
-from .native import Kernels, Layer
+from .native import Kernels, Layer, kernel_of
 from .native_tensors import Packed
 from .onednn_layers import OneDnn, modulation_weights, weights_by_place, weights_of
 
@@ -90,7 +90,7 @@ class Convolution:
     def __init__(self, conv: nn.Conv2d, after: str, kernels: Kernels) -> None:
         self._compute = partial(
             kernels.convolution,
-            packed=kernels.pack("convolution" if conv.stride == (1, 1) else "strided", *weights_of(conv)),
+            packed=kernels.pack(kernel_of(conv.stride[0]), *weights_of(conv)),
             after=after,
             stride=conv.stride[0],
         )

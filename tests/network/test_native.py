@@ -8,11 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdrunet_video.network.native import Layer
+from hdrunet_video.network.native import Layer, kernel_of
 from tests.network.native_cases import AFTER, FOUND, assert_close, features, of, sides, vectors
-
-KERNEL = {1: "convolution", 2: "strided"}
-"""That weights are packed for, by stride."""
 
 
 @pytest.mark.parametrize("instructions", FOUND)
@@ -47,7 +44,7 @@ def test_a_convolution(
     expected = F.conv2d(image.double(), weight.double(), bias.double(), stride, side // 2)
     added = of(own, *expected.shape[1:]) if adds else None
     expected = AFTER[after](expected) + (0 if added is None else added)
-    packed = own.pack(KERNEL[stride], weight, bias)
+    packed = own.pack(kernel_of(stride), weight, bias)
     found = own.convolution(image, packed, after=after, stride=stride, added=added)
     assert_close(found, expected, instructions, exact=False)
 
@@ -62,7 +59,7 @@ def test_a_convolution_of_a_larger_picture(size: tuple[int, int], stride: int, i
     n = own.multiple
     image, weight, bias = of(own, n, *size), torch.randn(2 * n, n, 3, 3) / (9 * n) ** 0.5, torch.randn(2 * n)
     expected = F.conv2d(image.double(), weight.double(), bias.double(), stride, 1)
-    found = own.convolution(image, own.pack(KERNEL[stride], weight, bias), stride=stride)
+    found = own.convolution(image, own.pack(kernel_of(stride), weight, bias), stride=stride)
     assert_close(found, expected, instructions, exact=False)
 
 
@@ -150,7 +147,7 @@ def test_the_bits_do_not_depend_on_the_threads(stride: int, instructions: str) -
     torch.manual_seed(0)
     own = FOUND[instructions]
     image = of(own, 32, 70, 61)
-    packed = own.pack(KERNEL[stride], torch.randn(32, 32, 3, 3), torch.randn(32))
+    packed = own.pack(kernel_of(stride), torch.randn(32, 32, 3, 3), torch.randn(32))
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):

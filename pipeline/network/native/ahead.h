@@ -39,7 +39,7 @@ public:
 
   void fetch(long some) {
     while (some > 0 && index < count) {
-      const long now = Stripes::least_of(some, run);
+      const long now = least_of(some, run);
       for (const float *end = next + now * LINE; next < end; next += LINE) prefetch_far(next);
       some -= now, run -= now;
       if (run == 0) go_on();

@@ -29,8 +29,6 @@ struct Area {
     lines = parts_of(stride * (tall - 1) + side, stride), pitch = parts_of(stride * (wide - 1) + side, stride) * stride;
   }
 
-  static long parts_of(long count, long most) { return (count + most - 1) / most; }
-
   // Pixels; products go on to whole blocks.
   long size() const { return stride * lines * pitch + stride * BLOCK + side; }
   long floats() const { return size() * channels / 2; }
@@ -42,7 +40,7 @@ struct Area {
   };
   Item item(long index) const {
     const long top = index / columns * tall, left = index % columns * wide;
-    return {top, left, down - top < tall ? down - top : tall, across - left < wide ? across - left : wide};
+    return {top, left, least_of(tall, down - top), least_of(wide, across - left)};
   }
 
   // What an item sees of the picture: rows and columns, the first of them, and how far in the lines they lie.
@@ -52,8 +50,8 @@ struct Area {
   Seen seen(const Item &item) const {
     const long top = item.top * stride - side / 2, left = item.left * stride - side / 2;
     const long above = top < 0 ? -top : 0, before = left < 0 ? -left : 0;
-    const long below = height - top < stride * lines ? height - top : stride * lines;
-    const long behind = width - left < pitch ? width - left : pitch;
+    const long below = least_of(height - top, stride * lines);
+    const long behind = least_of(width - left, pitch);
     return {top + above, left + before, below - above, behind - before, above, before};
   }
 

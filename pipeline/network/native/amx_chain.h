@@ -107,9 +107,9 @@ void gather_pixels(const Chain &chain, long first, long count, Gather *gathers, 
 
 void compute_chain(const Chain &chain, const Team &team) {
   const long pixels = chain.height * chain.width, widest = widest_of(chain);
-  share((pixels + PIXELS - 1) / PIXELS, team, [&](long item, float *scratch, bool) {
+  share(parts_of(pixels, PIXELS), team, [&](long item, float *scratch, bool) {
     const Tiles tiles;
-    const long first = item * PIXELS, count = pixels - first < PIXELS ? pixels - first : PIXELS;
+    const long first = item * PIXELS, count = least_of(PIXELS, pixels - first);
     float *sums = scratch + 2 * PIXELS * widest;
     long *offsets = reinterpret_cast<long *>(sums + BLOCK * widest);
     Gather *gathers = reinterpret_cast<Gather *>(offsets + THRICE * widest / BLOCK);

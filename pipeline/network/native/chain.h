@@ -16,11 +16,11 @@ long chain_scratch_size(const Chain &chain) {
 }
 
 void compute_chain(const Chain &chain, const Team &team) {
-  const long across = (chain.width + PIXELS - 1) / PIXELS, size = chain_scratch_size(chain);
+  const long across = parts_of(chain.width, PIXELS), size = chain_scratch_size(chain);
   const long pitch = (chain.width + chain.side - 1) * chain.channels;
   share(chain.height * across, team, [&](long item, float *scratch, bool) {
     const long y = item / across, x = item % across * PIXELS;
-    const long count = chain.width - x < PIXELS ? chain.width - x : PIXELS;
+    const long count = least_of(PIXELS, chain.width - x);
     const float *left = chain.input + y * pitch + x * chain.channels;
     long step = chain.channels, side = chain.side;
     for (long index = 0; index < chain.count; ++index) {

@@ -71,9 +71,8 @@ void modulate_some(const Modulation &m, long y, long x, long count, float *resul
 // Row y from `left` to `right`: (right - left, channels).
 void modulate(const Modulation &m, long y, long left, long right, float *result, float *scratch) {
   const auto some = m.exact ? modulate_some<float> : modulate_some<Factor>;
-  const long parts = (right - left + PIXELS - 1) / PIXELS, most = ((right - left - 1) / parts / ROWS + 1) * ROWS;
-  for (long x = left; x < right; x += most, result += most * m.channels)
-    some(m, y, x, right - x < most ? right - x : most, result, scratch);
+  for (long x = left; x < right; x += PIXELS, result += PIXELS * m.channels)
+    some(m, y, x, least_of(PIXELS, right - x), result, scratch);
 }
 
 long packed_modulation_size(long channels, long inputs, long exact) {

@@ -23,9 +23,6 @@ struct Stripes {
     blocks = parts_of(down, tall), count = blocks * parts_of(across, wide);
   }
 
-  static long parts_of(long count, long most) { return (count + most - 1) / most; }
-  static long least_of(long one, long other) { return one < other ? one : other; }
-
   // A block: its first tile, and how many there are.
   struct Area {
     long top, left, tall, wide;

@@ -10,6 +10,9 @@ typedef unsigned short Feature;
 typedef float Feature;
 #endif
 
+inline long parts_of(long count, long most) { return (count + most - 1) / most; }
+inline long least_of(long one, long other) { return one < other ? one : other; }
+
 enum After : long { NOTHING, RELU, LEAKY_RELU };
 
 // The spatial feature transform of a network's features, made where a convolution needs it:
