@@ -72,7 +72,7 @@ class Identification:
         self._closed.set()
 
 
-_PICTURES = 3
+_PICTURES = 4
 """Raised when the same source becomes other pictures or times: segments made before are not used again."""
 
 

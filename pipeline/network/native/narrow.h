@@ -20,11 +20,23 @@ void pack_narrow(const float *weight, const float *bias, long channels, long sid
         *packed++ = weight[(n * channels + channel) * side * side + sample];
 }
 
-ALWAYS_INLINE float sum(Lanes value) {
-  float total = 0;
-  for (int lane = 0; lane < LANES; ++lane) total += value[lane];
-  return total;
-}
+// Of floats in a register, half and half: one after the other each would wait for the one before.
+template <int count> struct Sum {
+  typedef float Values __attribute__((vector_size(count * 4)));
+  typedef float Half __attribute__((vector_size(count * 2)));
+
+  static ALWAYS_INLINE float of(Values values) {
+    union {
+      Values all;
+      Half halves[2];
+    } both = {values};
+    return Sum<count / 2>::of(both.halves[0] + both.halves[1]);
+  }
+};
+template <> struct Sum<2> {
+  typedef float Values __attribute__((vector_size(8)));
+  static ALWAYS_INLINE float of(Values values) { return values[0] + values[1]; }
+};
 
 template <int pixels> ALWAYS_INLINE void narrow_pixels(const Narrow &n, long y, long x) {
   static const Feature nothing[1024] = {};
@@ -56,7 +68,7 @@ template <int pixels> ALWAYS_INLINE void narrow_pixels(const Narrow &n, long y, 
 #pragma GCC unroll 4
     for (int c = 0; c < COLOURS; ++c) {
       const long at = (y * n.width + x + p) * COLOURS + c;
-      float value = sum(sums[p][c]) + n.packed[c];
+      float value = Sum<LANES>::of(sums[p][c]) + n.packed[c];
       if (n.factors) value *= n.factors[at];
       if (n.added) value += n.added[at];
       n.result[at] = value;
