@@ -29,7 +29,8 @@ _Launch = Callable[[Any, tuple[int, ...], dict[str, Any]], None]
 """Takes a kernel, its grid, and its arguments."""
 
 _TILE = {"ROWS": 8, "COLUMNS": 16, "num_warps": 4, "num_stages": 3, "enable_fp_fusion": True}
-"""Pixels of a program; a square would load less around it, but 16 columns fill the lines of memory."""
+"""Pixels of a program; a square would load less around it, but 16 columns fill the lines of memory. With two steps in
+the queue of loads (num_stages - 1) two programs have room on a multiprocessor of 100 KiB: one multiplies, one loads."""
 _STRIP = {"ROWS": 3, "COLUMNS": 64, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
 """Narrow and without a queue of loads, so that two programs share a multiprocessor: one computes, one loads. ROWS are
 those of a turn of its loop."""

@@ -154,11 +154,11 @@ def convolve(
         first = three(source, top, column, height, width, INPUTS)
         following = add(first, middle, following)
         after = add(first, upper, nothing)
-    if modulated is not None:
-        steers = steering(modulation, C, S)
-        low = matrix(scale2_low, S, C) if scale2_low is not None else None
-    if last is not None:
-        ends = matrices(last, C, 16 if image is not None else 32)
+        if modulated is not None:
+            steers = steering(modulation, C, S)
+            low = matrix(scale2_low, S, C) if scale2_low is not None else None
+        if last is not None:
+            ends = matrices(last, C, 16 if image is not None else 32)
     for step in range(0, rows if STRIPS else ROWS, ROWS):
         # With one row a turn, the sums that a row hands on would be moved while the matrix units still add to them.
         for part in tl.static_range(ROWS if STRIPS else 1):
@@ -177,6 +177,12 @@ def convolve(
                     each = 4 if SHUFFLE else 1
                     values = tl.load(at(source, row, column * each + pixel, width * each, C), mask=inside, other=0.0)
                     values = values.to(tl.float32)
+                # Not before, so that in shared memory they lie where the pixels and weights of the convolution lay.
+                if modulated is not None:
+                    steers = steering(modulation, C, S)
+                    low = matrix(scale2_low, S, C) if scale2_low is not None else None
+                if last is not None:
+                    ends = matrices(last, C, 16 if image is not None else 32)
             values = leaky(values + vector(bias + pixel * C, C), SLOPE)
 
             y, x, columns = row, column, width

@@ -18,11 +18,11 @@ needs_threads = pytest.mark.skipif(
 
 STRIPS = {"encoder.0.conv1": 252, "encoder.0.conv2": 288, "up_half": 304, "up_full": 348}
 SPILLED = {
-    ("90", "strips"): {**STRIPS, "keep": 176, "decode_full": 176},
-    ("90", "tiles"): {},
-    ("90", "cudnn"): {},
-    ("89", "tiles"): {"stem": 152, "encode_full": 52},
-    ("89", "cudnn"): {"stem": 152, "up_full": 28},
+    ("90", "strips"): {**STRIPS, "stem": 16, "keep": 184, "decode_full": 176},
+    ("90", "tiles"): {"stem": 16},
+    ("90", "cudnn"): {"stem": 16},
+    ("89", "tiles"): {"stem": 160, "encode_full": 52, "up_full": 20},
+    ("89", "cudnn"): {"stem": 160, "up_full": 28},
 }
 """Bytes of a thread that are known to find no register, by Triton 3.6 or 3.8, in strips those of three rows."""
 
@@ -91,7 +91,10 @@ def run(program: list[str]) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900).stdout
 
 
-# An H100 has 227 KiB for two programs that compute strips; other GPUs since the RTX 30 series have 99 KiB for one.
+# Of two programs on a multiprocessor: an H100's has 228 KiB, the RTX 30 to 50 series' 100, of which each takes one.
+ROOM = {"90": 113, "89": 49}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "way"), SPILLED)
 def test_kernels_compile_for_gpus_that_are_not_here(capability: str, way: str) -> None:
@@ -99,7 +102,7 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: str, way: str) -
     assert len(needed) == 15
     assert any(each["strips"] for each in needed) is (way == "strips")
     for each in needed:
-        assert each["shared"] <= (113 if each["strips"] else 99) << 10, each
+        assert each["shared"] <= ROOM[capability] << 10, each
         assert each["spilled"] <= SPILLED[capability, way].get(each["name"], 0), each
         assert not each["serialised"], each
 
