@@ -39,3 +39,16 @@ def test_what_is_listed_is_there_and_has_all_that_needs_a_gpu() -> None:
     ]
     assert all((ROOT / name).is_file() for name in FILES)
     assert set(marked) <= set(FILES)
+
+
+def test_what_is_listed_needs_no_more_than_bare_machines_have() -> None:
+    """.ci/bench-gpu says what that is."""
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("av", "cv2", "onnxruntime", "openvino", "tensorboard", "vapoursynth"))
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+    options = ["-o", "addopts=", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "--collect-only"]
+    done = subprocess.run([sys.executable, "-c", code, *options, *FILES], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

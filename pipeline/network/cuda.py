@@ -49,8 +49,11 @@ class Fused:
         """capture: makes a replay of launches. By default a CUDA graph, and none on a CPU."""
         self._forward, self._device = forward, device
         self._on_cuda = device.type == "cuda"
-        # One stream for all captures: torch has 32 for a process, and a new one may be another thread's lane.
-        self._capture = capture or (partial(_captured, _cuda.Stream(device)) if self._on_cuda else None)
+        # One stream for all captures, of those of high priority, which are no other's: of its 32 of a kind torch gives
+        # one again when all are given, and what another network's frame did on it meanwhile would be captured.
+        if capture is None and self._on_cuda:
+            capture = partial(_captured, _cuda.Stream(device, priority=-1))
+        self._capture = capture
         self._failures = 0
         self._lock = Lock()
         self._memory: Tensor | None = None
@@ -147,7 +150,8 @@ def _captured(stream: Any, launches: Launches) -> Launches:
     # taken here, and where it fails leaves the thread on its stream.
     with _capturing, _cuda.stream(stream):
         # Other threads upload, download and allocate meanwhile: what they do must not end the capture.
-        graph.capture_begin(capture_error_mode="thread_local")
+        with torch.inference_mode(False):  # torch before 2.11 makes a tensor here that the next graph writes to
+            graph.capture_begin(capture_error_mode="thread_local")
         try:
             launches()
         except BaseException:

@@ -157,6 +157,7 @@ def test_no_memory_for_the_check_is_no_fault_of_the_kernels(
 
 def test_the_check_lets_right_kernels_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(check, "check_picture", lambda: picture_of(3, 5))
+    monkeypatch.setattr(cuda_trial, "_PATIENCE", 600.0)
     assert isinstance(fused(network_of()), Fused)
     assert not caplog.records
 

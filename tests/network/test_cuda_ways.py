@@ -12,7 +12,7 @@ from hdrunet_video.network import check, cuda, cuda_trial
 from hdrunet_video.network.cuda import Fused
 from hdrunet_video.network.cuda_forward import Forward, Way
 from hdrunet_video.network.cuda_trial import fused
-from tests.network.cuda_cases import network_of
+from tests.network.cuda_cases import DEVICE, network_of
 
 pytest.importorskip("triton", reason="Triton is not there for this platform")
 
@@ -20,13 +20,13 @@ pytest.importorskip("triton", reason="Triton is not there for this platform")
 @pytest.mark.parametrize(
     ("wrong", "taken", "said"),
     [
-        (["strips"], "tiles", ["in strips cannot be used on cpu, going on with those in tiles"]),
-        (["tiles"], "strips", ["in tiles cannot be used on cpu, going on with those in strips"]),
+        (["strips"], "tiles", [f"in strips cannot be used on {DEVICE}, going on with those in tiles"]),
+        (["tiles"], "strips", [f"in tiles cannot be used on {DEVICE}, going on with those in strips"]),
         (["cudnn"], "strips", []),
         (
             ["strips", "tiles"],
             "cudnn",
-            ["in strips cannot be used on cpu, going on with those in tiles", "going on with those by cuDNN"],
+            [f"in strips cannot be used on {DEVICE}, going on with those in tiles", "going on with those by cuDNN"],
         ),
     ],
 )
@@ -36,6 +36,7 @@ def test_another_way_comes_before_other_operators_aloud(
     monkeypatch.setattr(check, "largest_error", lambda made, *_: 9.0 if made.way in wrong else 0.0)
     monkeypatch.setattr(cuda_trial, "_ways", lambda device: ["strips", "tiles", "cudnn"])
     monkeypatch.setattr(cuda_trial, "_fastest", lambda usable, device: usable[0])
+    monkeypatch.setattr(cuda_trial, "_PATIENCE", 600.0)
     made = fused(network_of())
     assert isinstance(made, Fused)
     assert made.way == taken
@@ -100,6 +101,7 @@ def test_a_way_that_fails_or_is_wrong_at_another_size_is_not_taken(
     monkeypatch.setattr(cuda_trial, "_PICTURE", (1, 3, 9, 11))
     monkeypatch.setattr(cuda, "_captured", lambda stream, launches: launches)
     monkeypatch.setattr(cuda_trial, "_ways", lambda device: ["tiles", "cudnn"])
+    monkeypatch.setattr(cuda_trial, "_compile", lambda forward, device: None)  # which calls it, too
     monkeypatch.setattr(cuda_trial, "Forward", Timed)
     made = fused(network_of())
     assert isinstance(made, Fused)

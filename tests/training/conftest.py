@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -28,6 +27,8 @@ def light(seed: int, height: int = 48, width: int = 64) -> Floats:
 
 def write_jp2(path: Path, picture: Floats) -> None:
     """Lossless, of the log encoding of our views."""
+    import av
+
     codes = np.rint((np.log2(picture + 2.0**-12) + 12) / 22 * 65535).astype(np.uint16)
     with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
         stream = container.add_stream("jpeg2000", rate=1, options={"pred": "1"})
@@ -37,6 +38,8 @@ def write_jp2(path: Path, picture: Floats) -> None:
 
 
 def write_png(path: Path, picture: npt.NDArray[Any], pixel_format: str) -> None:
+    import av
+
     with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
         stream = container.add_stream("png", rate=1)
         stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], pixel_format
