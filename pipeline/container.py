@@ -58,7 +58,8 @@ def join(plan: Plan, segments: list[Path], metadata: StaticMetadata | None, targ
                 write_aspect(target, *size, plan.info.sample_aspect_ratio)
             if not has_planned_times(plan, target):
                 raise PlanError(
-                    f"{target.name} does not hold the {len(plan.timeline.pts)} frames of the plan at their times", ""
+                    f"{plan.target.name} would not hold the {len(plan.timeline.pts)} frames of the plan at their times",
+                    f"Another container may. Please report what ffprobe -show_packets says of {plan.info.path}.",
                 )
             return warnings + _lost_metadata(plan, target, metadata_wanted)
         except BaseException as error:
@@ -162,7 +163,12 @@ def _video_packets(
                 if not first <= shown < last or seen[shown - first]:
                     raise PlanError(f"{path} does not hold frames {first} to {last - 1} of the film", "")
                 seen[shown - first] = 1
-                yield _restamped(plan, packet, shown, first + count - delay, video, metadata)
+                packet = _restamped(plan, packet, shown, first + count - delay, video, metadata)
+                if first + count + 1 == len(timeline.pts) and plan.target.suffix.lower() != ".mkv":
+                    # The last one in coding order is where these say when the film ends.
+                    rest = timeline.end_pts - (packet.dts or 0) - delay * max(1, timeline.duration(0))
+                    packet.duration = max(timeline.duration(shown), rest)
+                yield packet
         if not all(seen):
             raise PlanError(f"{path} does not hold all of frames {first} to {last - 1} of the film", "")
 
@@ -230,7 +236,8 @@ def has_planned_times(plan: Plan, target: Path) -> bool:
     """Whether a file has every frame of the plan at its time (Matroska rounds to 1 ms)."""
     with av.open(f"file:{target.absolute()}") as container:
         stream = container.streams.video[0]
-        found = array("q", sorted(packet.pts for packet in _coded(container, stream) if packet.pts is not None))
+        shown = (packet for packet in _coded(container, stream) if not packet.is_discard)
+        found = array("q", sorted(packet.pts for packet in shown if packet.pts is not None))
         assert stream.time_base is not None
         time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     timeline = plan.timeline

@@ -188,7 +188,7 @@ def _describe(
         timecode=stream.metadata.get("timecode", container.metadata.get("timecode", "")),
         streams=tuple(_other_streams(container, stream)),
         sound_goes_back=index.sound_goes_back,
-        doubts=tuple(filter(None, (index.doubt, _mixed(flags)))),
+        doubts=tuple(filter(None, (index.doubt, _mixed(flags), _alpha(format)))),
         damage=damage(path, container, stream, index),
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
@@ -198,6 +198,11 @@ def _describe(
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
     found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     return struct.unpack("=9i", bytes(found)) if found else ()
+
+
+def _alpha(format: PixelFormat) -> str:
+    has_alpha = any(component.is_alpha for component in av.VideoFormat(format.name).components)
+    return "transparency: left out, every pixel is taken as opaque" if has_alpha else ""
 
 
 def _mixed(flags: list[bool]) -> str:

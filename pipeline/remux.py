@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -11,7 +12,7 @@ import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from .job import Plan
 
@@ -35,12 +36,15 @@ _QUICKTIME_LANGUAGES = {
     **{"hye": "arm", "kat": "geo", "bod": "tib", "mya": "bur", "msa": "may"},
 }
 """ISO 639-2/T codes whose /B twin is the one in FFmpeg's QuickTime table; it writes others as undetermined."""
+_PREROLL = Fraction(1, 10)
+"""Seconds of sound that decoders may want before what is heard: Opus wants 80 ms, AAC a packet or two."""
 
 
 def copied_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata without what described the old file: brands, encoder, statistics."""
     return {
-        key: value
+        # QuickTime has it in two places, which FFmpeg puts together, and takes from nobody.
+        key: value.partition(";")[0] if key == "creation_time" else value
         for key, value in metadata.items()
         if key.lower() not in _STALE_KEYS and not key.upper().startswith("_STATISTICS") and "-eng" not in key
     }
@@ -65,9 +69,14 @@ def held_streams(plan: Plan, source: InputContainer, muxer: str) -> tuple[list[S
             held.append(stream)
         else:
             what = " ".join(filter(None, (info.type, "stream", f"#{info.index}", f"({info.codec or 'unknown codec'})")))
-            why = "one is converted" if info.type == "video" else f"{plan.target.suffix} cannot hold it"
-            warnings.append(f"{what} is left out: {why}")
+            warnings.append(f"{what} is left out: {_why_not(stream, plan.target.suffix)}")
     return held, warnings
+
+
+def _why_not(stream: Stream, suffix: str) -> str:
+    if stream.type != "video":
+        return f"{suffix} cannot hold it"
+    return "cover art is not carried over" if stream.disposition & Disposition.attached_pic else "one is converted"
 
 
 def _is_remade(stream: Stream, source: InputContainer) -> bool:
@@ -106,16 +115,16 @@ def add_copy(out: OutputContainer, stream: Stream) -> Stream:
 
 
 def shifted_chapters(plan: Plan, source: InputContainer) -> list[Any]:
-    """The source's chapters; of an excerpt those that lie in it, on its own time."""
+    """The source's chapters on the film's time; of an excerpt those that lie in it."""
     chapters = source.chapters()
-    if not plan.is_excerpt:
-        return chapters
-    origin, end = excerpt_bounds(plan)
+    origin, bounds = plan.timeline.origin, excerpt_bounds(plan)
     kept = []
     for chapter in chapters:
         base = chapter["time_base"]
-        first, last = (max(origin, min(end, chapter[key] * base)) for key in ("start", "end"))
-        if last > first:
+        first, last = (chapter[key] * base for key in ("start", "end"))
+        if plan.is_excerpt:
+            first, last = (max(bounds[0], min(bounds[1], each)) for each in (first, last))
+        if last > first or not plan.is_excerpt:
             kept.append({**chapter, "start": round((first - origin) / base), "end": round((last - origin) / base)})
     return kept
 
@@ -130,15 +139,22 @@ def excerpt_bounds(plan: Plan) -> tuple[Any, Any]:
 def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[AnyPacket]:
     """Sound and subtitle packets of the source, each on the stream that it is copied to."""
     origin, end = excerpt_bounds(plan)
+    in_matroska = plan.target.suffix.lower() == ".mkv"
     wanted = [source.streams[index] for index, copy in copies.items() if copy.type in ("audio", "subtitle")]
     for packet in source.demux(wanted):
         when = packet.pts if packet.pts is not None else packet.dts
         if not packet.size or when is None:
             continue
-        if plan.is_excerpt and not origin <= when * packet.time_base < end:
-            continue
-        # One that nobody has ended lasts for weeks in some files, longer than .mp4 and .mov can say.
         lasts = (packet.duration or 0) * packet.time_base
+        begins = when * packet.time_base
+        if plan.is_excerpt and packet.stream.type == "subtitle" and begins < origin < begins + lasts:
+            when = packet.pts = packet.dts = round(origin / packet.time_base)  # on the screen when the excerpt begins
+            packet.duration = max(1, round((begins + lasts) / packet.time_base) - when)
+        elif plan.is_excerpt and not origin <= begins < end:
+            continue
+        elif packet.is_discard and in_matroska and begins < plan.timeline.origin - _PREROLL:
+            continue  # Matroska has no edit list to hide it
+        # One that nobody has ended lasts for weeks in some files, longer than .mp4 and .mov can say.
         if packet.stream.type == "subtitle" and lasts and (plan.is_excerpt or lasts > end - origin):
             packet.duration = min(packet.duration, max(1, round(end / packet.time_base) - when))
         if shift := round(plan.timeline.origin / packet.time_base):

@@ -61,15 +61,17 @@ class Segment:
 def make_timeline(info: VideoInfo, start: int, stop: int, per_frame: int, rebase: bool) -> Timeline:
     """Times of the output for source frames `start` to `stop`, `per_frame` outputs for each.
 
-    `rebase` moves the first frame to time zero, for excerpts; whole films keep the source's start, but not its clock.
+    `rebase` moves the first frame to time zero, for excerpts; whole films keep the source's start, but not its clock,
+    nor times before zero, which players do not show.
     """
     pts = info.pts[start:stop]
     end = info.pts[stop] if stop < len(info.pts) else info.end_pts
-    origin = pts[0] if rebase else round(info.clock_start / info.time_base)
+    origin = pts[0] if rebase else min(pts[0], round(info.clock_start / info.time_base))
     pts, end = array("q", (time - origin for time in pts)), end - origin
     time_base, rate = info.time_base, info.frame_rate
     if grid := _constant_rate(pts, time_base, rate):
-        pts, end, time_base = grid, grid[-1] + 1, 1 / rate
+        pts, time_base = grid
+        end = pts[-1] + int(1 / rate / time_base)
     if per_frame == 2:
         following = [*pts[1:], end]
         fields = zip(pts, following, strict=True)
@@ -78,17 +80,26 @@ def make_timeline(info: VideoInfo, start: int, stop: int, per_frame: int, rebase
     return Timeline(pts, end, time_base, rate, origin * info.time_base)
 
 
-def _constant_rate(pts: array[int], time_base: Fraction, rate: Fraction) -> array[int] | None:
-    """Frame numbers, where a coarse time base (Matroska's 1 ms) only rounded a constant frame rate.
+def _constant_rate(pts: array[int], time_base: Fraction, rate: Fraction) -> tuple[array[int], Fraction] | None:
+    """Exact times and their time base, where a coarse one (Matroska's 1 ms) only rounded a constant frame rate: from
+    time zero on, or from the first frame on, as where the picture waits for sound.
 
     Without this a 23.976 fps film from Matroska would be variable-rate in QuickTime, which editors refuse.
     """
     if time_base < Fraction(1, 1000) or not rate or 1 / rate <= time_base:
         return None
-    numbers = array("q", (round(time * time_base * rate) for time in pts))
-    steps_by_one = all(after - before == 1 for before, after in pairwise(numbers))
-    close = all(abs(time - number / (rate * time_base)) <= 1 for time, number in zip(pts, numbers, strict=True))
-    return numbers if steps_by_one and close else None
+    ticks = rate.numerator
+    while ticks < 10_000:
+        ticks *= 10
+    for first, base in ((0, 1 / rate), (pts[0], Fraction(1, ticks))):
+        numbers = [round((time - first) * time_base * rate) for time in pts]
+        late, step = round(first * time_base / base), int(1 / rate / base)
+        exact = array("q", (late + number * step for number in numbers))
+        steps_by_one = all(after - before == 1 for before, after in pairwise(numbers))
+        close = (abs(time * time_base - there * base) <= time_base for time, there in zip(pts, exact, strict=True))
+        if steps_by_one and all(close):
+            return exact, base
+    return None
 
 
 def cut(start: int, stop: int, frames: int) -> tuple[Segment, ...]:

@@ -210,3 +210,11 @@ def test_an_unread_pixel_format_is_told_which_are_read(tmp_path: Path) -> None:
     assert all(pixel_format(name) for name in re.findall(r"\w*\d\d\d\w*|gbrp|gray|nv12", caught.value.hint))
     assert "yuv420p" in caught.value.hint
     assert "--help" not in caught.value.hint
+
+
+@pytest.mark.parametrize(("format", "said"), [("rgba", True), ("rgb24", False)])
+def test_transparency_is_not_lost_without_a_word(format: str, said: bool, tmp_path: Path) -> None:
+    path = tmp_path / "in.mov"
+    lavfi = ("-f", "lavfi", "-i", "color=red@0.5:size=64x48:duration=0.1,format=rgba")
+    ffmpeg(*lavfi, "-c:v", "png", "-pix_fmt", format, path)
+    assert any("transparency" in doubt for doubt in probe(path).doubts) is said

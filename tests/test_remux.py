@@ -136,6 +136,22 @@ def test_an_excerpt(tmp_path: Path) -> None:
     assert float(ffprobe(target, "-show_format")["format"]["duration"]) == pytest.approx(1, abs=0.07)
 
 
+def test_a_subtitle_is_still_there_where_an_excerpt_begins(tmp_path: Path) -> None:
+    source, target = film(tmp_path, "in.mkv"), tmp_path / "out.mkv"
+    convert(source, target, *QUICK, "--frames", "6:36")
+    found = ffprobe(target, "-show_packets", "-select_streams", "s")["packets"]
+    shown = [(float(each["pts_time"]), float(each["duration_time"])) for each in found]
+    assert shown == [(0, 0.25), (0.75, 0.5)], "both shortened: the first had begun, the second had not ended"
+
+
+def test_a_date_that_quicktime_has_twice_is_kept(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.mov", tmp_path / "out.mov"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.2", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
+    ffmpeg(*lavfi, "-movflags", "use_metadata_tags", "-metadata", "creation_time=2020-01-02T03:04:05Z", source)
+    convert(source, target, *QUICK)
+    assert ffprobe(target, "-show_format")["format"]["tags"]["creation_time"] == "2020-01-02T03:04:05.000000Z"
+
+
 def test_stereo_that_does_not_say_which_is_left(tmp_path: Path) -> None:
     source, target = tmp_path / "in.avi", tmp_path / "out.mp4"
     lavfi = ("-f", "lavfi", "-i", "testsrc2=size=80x64:rate=25:duration=0.2")
@@ -155,4 +171,4 @@ def test_cover_art_is_not_the_film(tmp_path: Path, capsys: pytest.CaptureFixture
     ffmpeg(*lavfi, "-i", cover, *disposition, "-pix_fmt:v:1", "yuv420p", source)
     convert(source, tmp_path / "out.mov")
     assert (video_stream(tmp_path / "out.mov")["width"], len(frame_times(tmp_path / "out.mov"))) == (80, 5)
-    assert "(png) is left out: one is converted" in capsys.readouterr().err
+    assert "(png) is left out: cover art is not carried over" in capsys.readouterr().err

@@ -30,6 +30,47 @@ def test_a_clock_is_left_behind_by_picture_and_sound_alike(name: str, target_nam
     assert float(ffprobe(target, "-show_format")["format"]["duration"]) < 1.2
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_pictures_before_zero_are_shown(name: str, tmp_path: Path) -> None:
+    film, source, target = tmp_path / "film.mp4", tmp_path / "in.mkv", tmp_path / name
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.6", "-c:v", "libx264", *BT709, film)
+    ffmpeg("-i", film, "-c", "copy", "-output_ts_offset", "-0.2", "-avoid_negative_ts", "disabled", source)
+    convert(source, target)
+    counted = ffprobe(target, "-count_frames", "-show_streams", "-select_streams", "v")["streams"][0]
+    assert int(counted["nb_read_frames"]) == 15
+    assert frame_times(target)[0] >= 0
+
+
+def test_sound_that_an_edit_list_hides_does_not_come_back(tmp_path: Path) -> None:
+    whole, source, target = tmp_path / "whole.mp4", tmp_path / "in.mp4", tmp_path / "out.mkv"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=2", "-f", "lavfi", "-i", "sine=duration=2")
+    ffmpeg(*lavfi, "-c:v", "libx264", "-g", "200", *BT709, "-c:a", "aac", whole)
+    ffmpeg("-ss", "1.5", "-i", whole, "-c", "copy", source)
+    assert min(packet_times(source, "a:0")) < -1
+    convert(source, target)
+    assert len(frame_times(target)) == 12
+    times = packet_times(target, "a:0")
+    assert -0.1 <= times[0] <= 0, "what its decoder wants to have seen before"
+    assert times[-1] > 0.4
+
+
+def test_a_last_frame_that_stays_long_does(tmp_path: Path) -> None:
+    """The last one in the order of HEVC's coding is another."""
+    film, source, target = tmp_path / "film.mov", tmp_path / "in.mov", tmp_path / "out.mp4"
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.48", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
+    ffmpeg(*lavfi, film)
+    with av.open(film) as made, av.open(source, "w") as out:
+        (video,) = made.streams.video
+        copy = out.add_stream_from_template(video)
+        *others, last = (packet for packet in made.demux(video) if packet.size)
+        last.duration = round(3 / last.time_base)
+        for packet in (*others, last):
+            packet.stream = copy
+            out.mux(packet)
+    convert(source, target)
+    assert float(video_stream(target)["duration"]) == pytest.approx(3.44)
+
+
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 def test_a_subtitle_that_nobody_has_ended_ends_with_the_film(name: str, tmp_path: Path) -> None:
     """As in some files of DVDs: there it lasts for 49 days, which .mp4 cannot say."""

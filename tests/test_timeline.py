@@ -53,6 +53,25 @@ def test_matroska_rounding_of_a_constant_rate_is_undone(film: VideoInfo, rate: F
     assert timeline.is_constant
 
 
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("late", [Fraction(1024, 48000), Fraction(1024, 44100), Fraction(3, 2)])
+def test_a_constant_rate_may_begin_late(film: VideoInfo, rate: Fraction, late: Fraction) -> None:
+    """As in Matroska made of .mp4: there the picture waits for what the decoder of AAC throws away."""
+    exact = [late + number / rate for number in range(501)]
+    *pts, end = (round(1000 * time) for time in exact)
+    timeline = make_timeline(timed(film, pts, end, Fraction(1, 1000), rate), 0, 500, 1, rebase=False)
+    times = [*seconds(timeline), timeline.end_pts * timeline.time_base]
+    assert {after - before for before, after in pairwise(times)} == {1 / rate}
+    assert all(abs(time - there) <= Fraction(6, 10_000) for time, there in zip(times, exact, strict=True))
+    assert timeline.is_constant
+
+
+def test_what_would_be_before_zero_begins_there(film: VideoInfo) -> None:
+    early = timed(film, [-200, -160, -120], -80, Fraction(1, 1000), Fraction(25))
+    timeline = make_timeline(early, 0, 3, 1, rebase=False)
+    assert (seconds(timeline), timeline.origin) == ([0, Fraction(1, 25), Fraction(2, 25)], Fraction(-1, 5))
+
+
 def test_milliseconds_of_a_variable_rate_are_not_touched(film: VideoInfo) -> None:
     pts = [0, 42, 83, 125, 250, 292]
     timeline = make_timeline(timed(film, pts, 333, Fraction(1, 1000), Fraction(24)), 0, 6, 1, rebase=False)
@@ -115,10 +134,10 @@ def test_no_frame_is_lost_or_moved_by_more_than_the_containers_rounding(
     assert len(timeline.pts) == per_frame * len(pts)
     assert all(before < after for before, after in pairwise(timeline.pts))
     assert timeline.duration(len(timeline.pts) - 1) > 0
-    shown = seconds(timeline)[::per_frame]
-    assert all(abs(time - tick * time_base) <= time_base for time, tick in zip(shown, pts, strict=True))
+    shown, expected = seconds(timeline)[::per_frame], [(tick - min(first, 0)) * time_base for tick in pts]
+    assert all(abs(time - there) <= time_base for time, there in zip(shown, expected, strict=True))
     if time_base < Fraction(1, 1000):
-        assert shown == [tick * time_base for tick in pts]
+        assert shown == expected
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 200))
