@@ -65,7 +65,7 @@ def _left(plan: Plan, frames: set[str]) -> list[str]:
 def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
     """What receipts say that makes a result less than it could be."""
     doubts = []
-    kinds = sorted({f"{receipt.hardware} in {receipt.precision} ({receipt.backend})" for receipt in receipts})
+    kinds = sorted({_kind(receipt) for receipt in receipts})
     if len(kinds) > 1:
         rounded = any(receipt.precision == "bf16" for receipt in receipts)
         so = "they may differ by several 10-bit codes" if rounded else "another run may differ in its last bits"
@@ -73,6 +73,12 @@ def _doubts(plan: Plan, receipts: list[Receipt]) -> list[str]:
     if bad := bad_frames(receipts):
         doubts.append(f"{bad} frames of {plan.info.path} were damaged or missing and were replaced")
     return doubts
+
+
+def _kind(receipt: Receipt) -> str:
+    """Of two that differ in it the last bits of a picture may."""
+    tiles = f", in tiles of {receipt.tile}" if receipt.tile else ""
+    return f"{receipt.hardware} in {receipt.precision} ({receipt.backend}{tiles})"
 
 
 def bad_frames(receipts: list[Receipt]) -> int:

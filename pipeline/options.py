@@ -95,7 +95,10 @@ def parser() -> argparse.ArgumentParser:
         " (pip install 'hdrunet-video[openvino]')",
     )
     machine.add_argument(
-        "--tile", default="auto", metavar="WxH", help="auto, off, or the tile's size; exact in any case"
+        "--tile",
+        default="auto",
+        metavar="WxH",
+        help="auto, off, or the tile's size; in any case the same but for last bits",
     )
     machine.add_argument("--segment-frames", type=int, metavar="N", help="frames that a crash can cost")
     machine.add_argument("--tune", action="store_true", help="measure again how many frames at once are fastest here")

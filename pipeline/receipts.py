@@ -44,6 +44,8 @@ class Receipt:
     """Of the network: `fp32`, `fp16` or `bf16`."""
     backend: str
     """Whose code computed the network: see Engine."""
+    tile: str
+    """WIDTHxHEIGHT of what the network saw at once at the end, as memory allowed; empty for whole frames."""
     host: str
     weights_sha256: str
 

@@ -46,13 +46,18 @@ def check_target(target: Path, preset: Preset) -> None:
     if preset.segment_container == "exr" and not is_numbered(target.name):
         stem = re.sub(r"[._-]*(%\d*d|#+)$", "", target.stem)
         raise UsageError(f"{target.name} needs a frame number", f"For example {stem}.%06d.exr")
-    check_folder(target.parent)
-    if os.path.isdir(target):
-        raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
+    check_free(target)
     check_can_write(preset)
     if extension in MUXERS:
         for container in dict.fromkeys((preset.segment_container, MUXERS[extension])):
             _check_holds(container, preset)
+
+
+def check_free(target: Path) -> None:
+    """Raise OutputError where no file of this name can be made."""
+    check_folder(target.parent)
+    if os.path.isdir(target):
+        raise OutputError(f"{target} is a folder", f"Name a file in it, or use -o {target} to write there.")
 
 
 def check_folder(folder: Path) -> None:

@@ -187,6 +187,7 @@ class Work:
             hardware=hardware_name(engine.device),
             precision=engine.precision,
             backend=engine.backend,
+            tile="x".join(map(str, engine.tiling.of(self.plan.info.width, self.plan.info.height) or ())),
             host=host_name(),
             weights_sha256=identity.weights_sha256,
         )

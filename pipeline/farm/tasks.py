@@ -59,7 +59,9 @@ def segment_numbers(text: str, count: int) -> list[int]:
         if not match or match[3] == "0":
             raise UsageError(f"--segments {text!r} is not a list of numbers", "For example 7, 3-8, 1,4,9, 1-9:2 or all")
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last >= count:
+        if last < first:
+            raise UsageError(f"--segments {part}: the range runs backwards", f"For example {last}-{first}")
+        if last >= count:
             raise UsageError(f"--segments {part}: the plan has segments 0 to {count - 1}", "Or give --segments all")
         numbers.update(range(first, last + 1, int(match[3] or 1)))
     return sorted(numbers)
@@ -187,9 +189,9 @@ def _list(numbers: list[int]) -> str:
 def _join(request: Request, document: Document, place: Place, receipts: list[Receipt]) -> list[str]:
     from ..assemble import assemble
     from ..segments import SegmentStore
-    from ..target import check_folder
+    from ..target import check_free
 
-    check_folder(place.target.parent)
+    check_free(place.target)
     plan = restore(document, place)
     store, target = SegmentStore(plan, request.folder), place.target
 

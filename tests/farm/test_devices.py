@@ -129,6 +129,26 @@ def test_tasks_compute_as_many_frames_at_once_as_suit_the_machine(
     assert asked == [(96, 64, 6, False), (96, 64, 6, True)]
 
 
+def test_segments_in_tiles_beside_others_are_said(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Less memory, or what other programs left of it, makes other last bits."""
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
+    save_network(HDRUNet(config), tmp_path / "small.safetensors")
+    options = ("--weights", tmp_path / "small.safetensors", "--segment-frames", "6", "--frames", ":12")
+    folder = tmp_path / "plan"
+    assert run(film, tmp_path / "out.mov", "--plan", folder, *options) == 0
+    assert run("--plan", folder, "--segments", "0") == 0
+    monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda device: 1 << 20)
+    assert run("--plan", folder, "--segments", "1") == 0
+    assert [receipt["tile"] for receipt in receipts(folder).values()] == ["", "64x64"]
+    capsys.readouterr()
+    assert run("--plan", folder, "--join") == 0
+    said = capsys.readouterr().err
+    assert "in tiles of 64x64)" in said
+    assert "may differ in its last bits" in said
+
+
 def test_loading_is_not_taken_for_slow_frames(film: Path, tmp_path: Path) -> None:
     from hdrunet_video.farm.tasks import Request, do_segments
     from hdrunet_video.progress import Silent

@@ -16,7 +16,7 @@ from tests.farm.conftest import OPTIONS, Capture, run
     [
         (("--segments", "5"), "segments 0 to 4"),
         (("--segments", "3-9"), "segments 0 to 4"),
-        (("--segments", "3-1"), "segments 0 to 4"),
+        (("--segments", "3-1"), "--segments 3-1: the range runs backwards"),
         (("--segments", "x"), "not a list"),
         (("--segments", ""), "not a list"),
         (("--segments", "0-4:0"), "not a list"),

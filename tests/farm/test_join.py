@@ -148,6 +148,12 @@ def test_the_folder_of_the_plan_cannot_be_written(
     assert list(target.parent.iterdir()) == []
 
 
+def test_a_folder_where_the_result_is_to_lie(job: Path, capsys: Capture) -> None:
+    (job / "out.mov").mkdir()
+    assert run("--plan", job / "plan", "--join", "-y") == 73
+    assert "out.mov is a folder" in capsys.readouterr().err
+
+
 def test_a_disk_that_is_full(job: Path, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
