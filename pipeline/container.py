@@ -164,7 +164,7 @@ def _video_packets(
                     raise PlanError(f"{path} does not hold frames {first} to {last - 1} of the film", "")
                 seen[shown - first] = 1
                 packet = _restamped(plan, packet, shown, first + count - delay, video, metadata)
-                if first + count + 1 == len(timeline.pts) and plan.target.suffix.lower() != ".mkv":
+                if first + count + 1 == len(timeline.pts) and not plan.in_matroska:
                     # The last one in coding order is where these say when the film ends.
                     rest = timeline.end_pts - (packet.dts or 0) - delay * max(1, timeline.duration(0))
                     packet.duration = max(timeline.duration(shown), rest)
@@ -241,7 +241,7 @@ def has_planned_times(plan: Plan, target: Path) -> bool:
         assert stream.time_base is not None
         time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     timeline = plan.timeline
-    tolerance = Fraction(1, 1000) if plan.target.suffix.lower() == ".mkv" else Fraction(1, 20000)
+    tolerance = Fraction(1, 1000) if plan.in_matroska else Fraction(1, 20000)
     return len(found) == len(timeline.pts) and all(
         abs(time * time_base - planned * timeline.time_base) <= tolerance
         for time, planned in zip(found, timeline.pts, strict=True)

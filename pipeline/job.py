@@ -104,6 +104,11 @@ class Plan:
         return self.preset.segment_container == "exr"
 
     @property
+    def in_matroska(self) -> bool:
+        """True for a target that keeps times to 1 ms, and of each packet how long it is shown."""
+        return self.target.suffix.lower() == ".mkv"
+
+    @property
     def is_excerpt(self) -> bool:
         """True where only a part of the source was asked for."""
         return (self.start, self.stop) != (0, len(self.info.pts))

@@ -116,21 +116,20 @@ def add_copy(out: OutputContainer, stream: Stream) -> Stream:
 
 def shifted_chapters(plan: Plan, source: InputContainer) -> list[Any]:
     """The source's chapters on the film's time; of an excerpt those that lie in it."""
-    chapters = source.chapters()
-    origin, bounds = plan.timeline.origin, excerpt_bounds(plan)
-    kept = []
-    for chapter in chapters:
+    origin, (begin, end), kept = plan.timeline.origin, excerpt_bounds(plan), []
+    for chapter in source.chapters():
         base = chapter["time_base"]
         first, last = (chapter[key] * base for key in ("start", "end"))
         if plan.is_excerpt:
-            first, last = (max(bounds[0], min(bounds[1], each)) for each in (first, last))
-        if last > first or not plan.is_excerpt:
-            kept.append({**chapter, "start": round((first - origin) / base), "end": round((last - origin) / base)})
+            first, last = max(begin, first), min(end, last)
+            if last <= first:
+                continue
+        kept.append({**chapter, "start": round((first - origin) / base), "end": round((last - origin) / base)})
     return kept
 
 
-def excerpt_bounds(plan: Plan) -> tuple[Any, Any]:
-    """(first, end) of the plan's frames in seconds of the source, as Fractions."""
+def excerpt_bounds(plan: Plan) -> tuple[Fraction, Fraction]:
+    """(first, end) of the plan's frames in seconds of the source."""
     info = plan.info
     end = info.pts[plan.stop] if plan.stop < len(info.pts) else info.end_pts
     return info.pts[plan.start] * info.time_base, end * info.time_base
@@ -139,26 +138,29 @@ def excerpt_bounds(plan: Plan) -> tuple[Any, Any]:
 def source_packets(plan: Plan, source: InputContainer, copies: Mapping[int, Stream]) -> Iterator[AnyPacket]:
     """Sound and subtitle packets of the source, each on the stream that it is copied to."""
     origin, end = excerpt_bounds(plan)
-    in_matroska = plan.target.suffix.lower() == ".mkv"
     wanted = [source.streams[index] for index, copy in copies.items() if copy.type in ("audio", "subtitle")]
     for packet in source.demux(wanted):
         when = packet.pts if packet.pts is not None else packet.dts
         if not packet.size or when is None:
             continue
-        lasts = (packet.duration or 0) * packet.time_base
-        begins = when * packet.time_base
-        if plan.is_excerpt and packet.stream.type == "subtitle" and begins < origin < begins + lasts:
-            when = packet.pts = packet.dts = round(origin / packet.time_base)  # on the screen when the excerpt begins
-            packet.duration = max(1, round((begins + lasts) / packet.time_base) - when)
-        elif plan.is_excerpt and not origin <= begins < end:
+        begins, on_screen = when * packet.time_base, Fraction(0)
+        if packet.stream.type == "subtitle":
+            on_screen = (packet.duration or 0) * packet.time_base
+        if plan.is_excerpt and (begins >= end or (begins < origin and begins + on_screen <= origin)):
             continue
-        elif packet.is_discard and in_matroska and begins < plan.timeline.origin - _PREROLL:
-            continue  # Matroska has no edit list to hide it
+        if plan.in_matroska and packet.is_discard and begins < plan.timeline.origin - _PREROLL:
+            continue  # it has no edit list to hide it
         # One that nobody has ended lasts for weeks in some files, longer than .mp4 and .mov can say.
-        if packet.stream.type == "subtitle" and lasts and (plan.is_excerpt or lasts > end - origin):
-            packet.duration = min(packet.duration, max(1, round(end / packet.time_base) - when))
+        if on_screen and (plan.is_excerpt or on_screen > end - origin):
+            _cut(packet, max(begins, origin), min(begins + on_screen, end))
         if shift := round(plan.timeline.origin / packet.time_base):
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = copies[packet.stream.index]
         yield packet
+
+
+def _cut(packet: AnyPacket, first: Fraction, last: Fraction) -> None:
+    """Leaves of a subtitle what lies between two times of the source, in seconds."""
+    packet.pts = packet.dts = round(first / packet.time_base)
+    packet.duration = max(1, round(last / packet.time_base) - packet.pts)

@@ -91,15 +91,22 @@ def _constant_rate(pts: array[int], time_base: Fraction, rate: Fraction) -> tupl
     ticks = rate.numerator
     while ticks < 10_000:
         ticks *= 10
+    frames = time_base * rate  # of a tick
     for first, base in ((0, 1 / rate), (pts[0], Fraction(1, ticks))):
-        numbers = [round((time - first) * time_base * rate) for time in pts]
-        late, step = round(first * time_base / base), int(1 / rate / base)
+        numbers = [_divided((time - first) * frames.numerator, frames.denominator) for time in pts]
+        if any(after - before != 1 for before, after in pairwise(numbers)):
+            continue
+        late, step, unit = round(first * time_base / base), int(1 / rate / base), base / time_base
         exact = array("q", (late + number * step for number in numbers))
-        steps_by_one = all(after - before == 1 for before, after in pairwise(numbers))
-        close = (abs(time * time_base - there * base) <= time_base for time, there in zip(pts, exact, strict=True))
-        if steps_by_one and all(close):
+        most = unit.denominator
+        if all(abs(time * most - there * unit.numerator) <= most for time, there in zip(pts, exact, strict=True)):
             return exact, base
     return None
+
+
+def _divided(dividend: int, divisor: int) -> int:
+    """The nearest integer; fractions take ten times as long."""
+    return (2 * dividend + divisor) // (2 * divisor)
 
 
 def cut(start: int, stop: int, frames: int) -> tuple[Segment, ...]:

@@ -22,6 +22,15 @@ from tests.farm.conftest import OPTIONS, Capture, hidden, plan, receipts, run
 from tests.media import convert, forge, sha256
 
 
+def plan_of_a_network(film: Path, folder: Path) -> Path:
+    """Of two segments, with weights that are computed in no time."""
+    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
+    save_network(HDRUNet(config), folder / "small.safetensors")
+    options = ("--weights", folder / "small.safetensors", "--segment-frames", "6", "--frames", ":12")
+    assert run(film, folder / "out.mov", "--plan", folder / "plan", *options) == 0
+    return folder / "plan"
+
+
 def test_devices_share_the_segments(film: Path, local: Path, tmp_path: Path) -> None:
     convert(film, tmp_path / "two.mov", "--segment-frames", "6", "--device", "cpu,cpu")
     assert sha256(tmp_path / "two.mov") == sha256(local)
@@ -117,11 +126,7 @@ def test_only_tasks_need_the_units_of_a_gpu(
 def test_tasks_compute_as_many_frames_at_once_as_suit_the_machine(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
-    save_network(HDRUNet(config), tmp_path / "small.safetensors")
-    options = ("--weights", tmp_path / "small.safetensors", "--segment-frames", "6", "--frames", ":12")
-    folder = tmp_path / "plan"
-    assert run(film, tmp_path / "out.mov", "--plan", folder, *options) == 0
+    folder = plan_of_a_network(film, tmp_path)
     asked: list[tuple[int, int, int, bool]] = []
     monkeypatch.setattr("hdrunet_video.work.tune", lambda _, *how: asked.append(how))
     assert run("--plan", folder, "--segments", "0") == 0
@@ -133,11 +138,7 @@ def test_segments_in_tiles_beside_others_are_said(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """Less memory, or what other programs left of it, makes other last bits."""
-    config = HDRUNetConfig(channels=4, condition_channels=4, sft_channels=4, blocks=(0, 0, 0))
-    save_network(HDRUNet(config), tmp_path / "small.safetensors")
-    options = ("--weights", tmp_path / "small.safetensors", "--segment-frames", "6", "--frames", ":12")
-    folder = tmp_path / "plan"
-    assert run(film, tmp_path / "out.mov", "--plan", folder, *options) == 0
+    folder = plan_of_a_network(film, tmp_path)
     assert run("--plan", folder, "--segments", "0") == 0
     monkeypatch.setattr("hdrunet_video.tiling.total_memory", lambda device: 1 << 20)
     assert run("--plan", folder, "--segments", "1") == 0
